@@ -135,6 +135,10 @@ type Batch struct {
 	// packet ids of QoS 2, for example, are remembered exactly when its
 	// messages are.
 	Records []Record
+	// Local batches are already routed: rules do not see them, only the
+	// Sessions and Records of their messages apply. So a rule's output on a local
+	// topic cannot start a loop.
+	Local bool
 	// Done is called exactly once, after the commit or its failure, from a
 	// goroutine that serves everybody: it must not block. errs is nil when every
 	// message was accepted, otherwise errs[i] tells what became of Messages[i]
