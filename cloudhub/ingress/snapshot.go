@@ -1,0 +1,183 @@
+package ingress
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A snapshot file is the magic, then uvarints and length-prefixed strings:
+//
+//	created  the stream's creation time, Unix nanoseconds
+//	last     the stream sequence covered
+//	direct, repeated
+//	sources  their number, then of each:
+//	         device epoch collapsed collapsedHas floor duplicates last
+//	         ranges: their number, then of each the distance of From from the
+//	         previous To (from 0 for the first), and To − From
+//
+// and four bytes of CRC-32C over all before, big-endian.
+const snapshotMagic = "PENSTOCK INDEX 1\n"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+type snapshot struct {
+	created                int64
+	last, direct, repeated uint64
+	sources                []*source
+}
+
+// save writes the index if it has moved since the last time.
+func (g *Ingress) save() error {
+	if g.cfg.Snapshot == "" || !g.dirty {
+		return nil
+	}
+	g.index.mu.RLock()
+	data := g.index.encode(g.created.UnixNano())
+	g.index.mu.RUnlock()
+	if err := writeFile(g.cfg.Snapshot, data); err != nil {
+		return fmt.Errorf("write index snapshot: %w", err)
+	}
+	g.dirty = false
+	return nil
+}
+
+func readSnapshot(path string) (*snapshot, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read index snapshot: %w", err)
+	}
+	return decodeSnapshot(data)
+}
+
+func (x *index) encode(created int64) []byte {
+	b := append(make([]byte, 0, 4096), snapshotMagic...)
+	for _, v := range []uint64{uint64(created), x.last, x.direct, x.repeated, uint64(len(x.sources))} {
+		b = binary.AppendUvarint(b, v)
+	}
+	for _, s := range x.sources {
+		b = appendText(appendText(b, s.device), s.epoch)
+		for _, v := range []uint64{s.collapsed, s.collapsedHas, s.floor, s.duplicates, s.last, uint64(len(s.ranges))} {
+			b = binary.AppendUvarint(b, v)
+		}
+		prev := uint64(0)
+		for _, r := range s.ranges {
+			b = binary.AppendUvarint(b, r.From-prev)
+			b = binary.AppendUvarint(b, r.To-r.From)
+			prev = r.To
+		}
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func decodeSnapshot(data []byte) (*snapshot, error) {
+	n := len(data) - 4
+	if n < len(snapshotMagic) || string(data[:len(snapshotMagic)]) != snapshotMagic {
+		return nil, fmt.Errorf("decode index snapshot: not of this version: %w", ErrSnapshot)
+	}
+	if crc32.Checksum(data[:n], castagnoli) != binary.BigEndian.Uint32(data[n:]) {
+		return nil, fmt.Errorf("decode index snapshot: checksum differs: %w", ErrSnapshot)
+	}
+	r := reader{b: data[len(snapshotMagic):n]}
+	s := &snapshot{created: int64(r.uvarint()), last: r.uvarint(), direct: r.uvarint(), repeated: r.uvarint()}
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		s.sources = append(s.sources, r.source())
+	}
+	if r.bad || len(r.b) != 0 {
+		return nil, fmt.Errorf("decode index snapshot: %w", ErrSnapshot)
+	}
+	return s, nil
+}
+
+// into fills an empty index.
+func (s *snapshot) into(x *index) {
+	x.last, x.direct, x.repeated = s.last, s.direct, s.repeated
+	for _, src := range s.sources {
+		x.insert(src)
+	}
+}
+
+// reader takes a snapshot apart; after the first fault it answers zeros.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() string {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return ""
+	}
+	s := string(r.b[:n])
+	r.b = r.b[n:]
+	return s
+}
+
+func (r *reader) source() *source {
+	s := &source{
+		device: r.text(), epoch: r.text(), collapsed: r.uvarint(), collapsedHas: r.uvarint(),
+		floor: r.uvarint(), duplicates: r.uvarint(), last: r.uvarint(),
+	}
+	prev := uint64(0)
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		gap, length := r.uvarint(), r.uvarint()
+		from := prev + gap
+		// The set's invariant: ranges in order, at least one sequence between.
+		if from < prev || from == 0 || len(s.ranges) > 0 && gap < 2 || from+length < from {
+			r.bad = true
+			break
+		}
+		s.ranges = append(s.ranges, Range{from, from + length})
+		prev = from + length
+	}
+	return s
+}
+
+// writeFile replaces path in one step that survives a power cut.
+func writeFile(path string, data []byte) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

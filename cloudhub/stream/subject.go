@@ -1,0 +1,95 @@
+package stream
+
+import (
+	"strings"
+
+	"github.com/penstock-io/penstock/message"
+)
+
+const (
+	// Prefix begins every subject of the stream.
+	Prefix = "hub.messages"
+	// MaxSubject bounds a subject's length in bytes; NATS's own limit is the
+	// 4,096 bytes of a control line.
+	MaxSubject = 1024
+
+	empty    = "%00"
+	topicTag = ".$topic"
+	twinTag  = ".$twin"
+	moreTag  = ".$more"
+)
+
+const hexDigits = "0123456789ABCDEF"
+
+// Subject returns the subject m is stored under.
+func Subject(m *message.Message) string {
+	b := make([]byte, 0, 96)
+	b = append(b, Prefix...)
+	b = appendToken(b, m.Device)
+	switch m.Kind {
+	case message.Plain:
+		b = append(b, topicTag...)
+		for level := range strings.SplitSeq(m.Topic, "/") {
+			b = appendToken(b, level)
+			if len(b) > MaxSubject {
+				break
+			}
+		}
+	default:
+		if m.Module != "" {
+			b = appendToken(b, m.Module)
+			if m.Output != "" && m.Kind == message.Telemetry {
+				b = appendToken(b, m.Output)
+			}
+		}
+		if m.Kind == message.TwinChange {
+			b = append(b, twinTag...)
+		}
+	}
+	if len(b) > MaxSubject {
+		b = append(cutToken(b, MaxSubject-len(moreTag)), moreTag...)
+	}
+	return string(b)
+}
+
+// Filters returns the subject filters that select one device's messages, or
+// one module's when module is not empty. Plain messages carry their module in
+// a header only and are not among a module's.
+func Filters(device, module string) []string {
+	b := appendToken([]byte(Prefix), device)
+	if module != "" {
+		b = appendToken(b, module)
+	}
+	return []string{string(b), string(b) + ".>"}
+}
+
+// Token writes s as one subject token.
+func Token(s string) string { return string(appendToken(nil, s)[1:]) }
+
+// appendToken appends a dot and s as one token.
+func appendToken(dst []byte, s string) []byte {
+	dst = append(dst, '.')
+	if s == "" {
+		return append(dst, empty...)
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; plain(c) {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return dst
+}
+
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+}
+
+// cutToken shortens a subject to at most n bytes at the end of a token.
+func cutToken(b []byte, n int) []byte {
+	for n > 0 && b[n] != '.' {
+		n--
+	}
+	return b[:n]
+}
