@@ -33,12 +33,16 @@ func HashPassword(password string) (string, error) {
 	}
 	salt := make([]byte, 16)
 	rand.Read(salt) //nolint:errcheck // never fails since Go 1.24
-	sum, err := pbkdf2.Key(sha512.New, password, salt, hashRounds, hashSize)
+	return deriveHash(password, salt, hashRounds)
+}
+
+func deriveHash(password string, salt []byte, rounds int) (string, error) {
+	sum, err := pbkdf2.Key(sha512.New, password, salt, rounds, hashSize)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
 	}
 	b := base64.RawStdEncoding
-	return fmt.Sprintf("$%s$%d$%s$%s", hashScheme, hashRounds, b.EncodeToString(salt), b.EncodeToString(sum)), nil
+	return fmt.Sprintf("$%s$%d$%s$%s", hashScheme, rounds, b.EncodeToString(salt), b.EncodeToString(sum)), nil
 }
 
 type passwordHash struct {
