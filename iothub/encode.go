@@ -11,8 +11,8 @@ import (
 // AppendEventsTopic appends the topic on which a hub publishes m to its parent:
 // the events topic of m's own device or module, with everything the parent needs
 // to have the same message (Unwrap is the inverse). self is the device the hub
-// connects as; it also lends its topic to messages of clients without a device
-// identity. A non-zero m.Origin is written as PropSequence, and as PropOrigin
+// connects as; messages of clients without a device identity travel, and arrive,
+// in its name. A non-zero m.Origin is written as PropSequence, and as PropOrigin
 // when another hub than self counted it; extra properties follow.
 //
 // A result longer than MaxTopic cannot be sent: such a message is for the dead letters.
@@ -128,9 +128,6 @@ func (b *bagEncoder) kind(m *message.Message) {
 
 // hub writes what only another hub has a use for.
 func (b *bagEncoder) hub(m *message.Message) {
-	if m.Device == "" {
-		b.name(propNameless)
-	}
 	if m.Retain && m.Kind == message.Plain {
 		b.name(propRetained)
 	}

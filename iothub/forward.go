@@ -23,7 +23,6 @@ const (
 
 	propPrefix     = "penstock-"
 	propEscape     = "penstock-app-"
-	propNameless   = "penstock-nameless" // the publisher had no device identity
 	propTwinChange = "penstock-twin-change"
 	propRetained   = "penstock-retained" // RETAIN of a message outside the dialect
 	propExpires    = "penstock-expires"  // Unix milliseconds; MQTT 5's message expiry
@@ -148,9 +147,6 @@ func unwrap(m *message.Message, p *message.Property) (keep bool, err error) {
 		if err != nil || m.Expires <= 0 {
 			return false, fmt.Errorf("%w: %s is %q, want Unix milliseconds", ErrProperties, propExpires, excerpt(p.Value))
 		}
-		return false, nil
-	case propNameless:
-		m.Device, m.Module = "", ""
 		return false, nil
 	}
 	for _, f := range forwardedNames {
