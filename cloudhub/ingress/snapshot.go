@@ -61,7 +61,7 @@ func readSnapshot(path string) (*snapshot, error) {
 }
 
 func (x *index) encode(created int64) []byte {
-	b := append(make([]byte, 0, 4096), snapshotMagic...)
+	b := make([]byte, 0, 4096)
 	for _, v := range []uint64{uint64(created), x.last, x.direct, x.repeated, uint64(len(x.sources))} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -77,6 +77,12 @@ func (x *index) encode(created int64) []byte {
 			prev = r.To
 		}
 	}
+	return seal(b)
+}
+
+// seal puts the magic before and the checksum behind a snapshot's content.
+func seal(content []byte) []byte {
+	b := append(append(make([]byte, 0, len(content)+32), snapshotMagic...), content...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 

@@ -64,24 +64,19 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 	return &Server{srv: srv, token: cfg.Token}, nil
 }
 
+// start returns when the server serves, or with what it called fatal: it logs
+// that and goes on without the part that failed.
 func start(srv *server.Server, fatal <-chan string) error {
-	ready := make(chan bool, 1)
-	go srv.Start()
-	go func() { ready <- srv.ReadyForConnections(startTimeout) }()
+	srv.Start()
 	select {
 	case why := <-fatal:
 		return fmt.Errorf("%w: %s", ErrStart, why)
-	case ok := <-ready:
-		if !ok {
-			return fmt.Errorf("%w: not ready after %s", ErrStart, startTimeout)
-		}
-	}
-	select { // a fault in JetStream does not keep the listener from opening
-	case why := <-fatal:
-		return fmt.Errorf("%w: %s", ErrStart, why)
 	default:
-		return nil
 	}
+	if !srv.ReadyForConnections(startTimeout) {
+		return fmt.Errorf("%w: not ready after %s", ErrStart, startTimeout)
+	}
+	return nil
 }
 
 // InProcess is the connect option for a client inside this process.
