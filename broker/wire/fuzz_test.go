@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -148,6 +149,10 @@ func FuzzConnect(f *testing.F) {
 		}
 		if c.ReceiveMaximum == 0 || c.Version != V311 && c.Version != V5 {
 			t.Fatalf("impossible CONNECT %+v", c)
+		}
+		again, fault := DecodeConnect(c.Append(nil))
+		if diff := cmp.Diff(c, again, cmp.AllowUnexported(Properties{})); fault != nil || diff != "" {
+			t.Fatalf("came back changed: %v\n%s", fault, diff)
 		}
 	})
 }
