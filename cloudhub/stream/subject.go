@@ -52,19 +52,24 @@ func Subject(m *message.Message) string {
 	return string(b)
 }
 
-// Filters returns the subject filters that select one device's messages, or
-// one module's when module is not empty. Plain messages carry their module in
-// a header only and are not among a module's.
-func Filters(device, module string) []string {
-	b := appendToken([]byte(Prefix), device)
-	if module != "" {
-		b = appendToken(b, module)
-	}
-	return []string{string(b), string(b) + ".>"}
+// Filters returns the subject filters that select one device's messages.
+func Filters(device string) []string {
+	s := string(appendToken([]byte(Prefix), device))
+	return []string{s, s + ".>"}
 }
 
 // Token writes s as one subject token.
 func Token(s string) string { return string(appendToken(nil, s)[1:]) }
+
+// ParseToken is the inverse of Token; its errors wrap ErrHeader.
+func ParseToken(token string) (string, error) {
+	if token == empty {
+		return "", nil
+	}
+	var d decoder
+	s := d.text(token)
+	return s, d.err
+}
 
 // appendToken appends a dot and s as one token.
 func appendToken(dst []byte, s string) []byte {
