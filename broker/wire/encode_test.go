@@ -12,11 +12,11 @@ import (
 func TestFrame(t *testing.T) {
 	long := packet(0x30, text("t"), bytes.Repeat([]byte{1}, 300))
 	for _, c := range []struct {
-		name string
-		buf  []byte
-		max  int
-		n    int
-		code byte
+		name  string
+		buf   []byte
+		limit int
+		n     int
+		code  byte
 	}{
 		{"nothing", nil, 0, 0, 0},
 		{"one byte", raw(0xc0), 0, 0, 0},
@@ -32,7 +32,7 @@ func TestFrame(t *testing.T) {
 		{"five length bytes", raw(0x30, 0x80, 0x80, 0x80, 0x80, 1), 0, 0, MalformedPacket},
 		{"five length bytes, fifth not there", raw(0x30, 0xff, 0xff, 0xff, 0xff), 0, 0, MalformedPacket},
 	} {
-		n, f := Frame(c.buf, c.max)
+		n, f := Frame(c.buf, c.limit)
 		if n != c.n || (f != nil) != (c.code != 0) || f != nil && f.Code != c.code {
 			t.Errorf("%s: %d, %v", c.name, n, f)
 		}

@@ -2,9 +2,9 @@ package wire
 
 // Frame returns the length in bytes of the first whole packet in buf, or 0 when
 // more bytes are needed to tell. A remaining length of more than four bytes and
-// a packet longer than max bytes (0: the protocol's own limit) are faults, told
-// as soon as the fixed header is there: the caller never buffers more than max.
-func Frame(buf []byte, max int) (int, *Fault) {
+// a packet longer than limit bytes (0: the protocol's own limit) are faults, told
+// as soon as the fixed header is there: the caller never buffers more than that.
+func Frame(buf []byte, limit int) (int, *Fault) {
 	if len(buf) < 2 {
 		return 0, nil
 	}
@@ -16,7 +16,7 @@ func Frame(buf []byte, max int) (int, *Fault) {
 		return 0, malformed("2.1.4", "remaining length is longer than four bytes")
 	}
 	n := 1 + size + remaining
-	if max > 0 && n > max {
+	if limit > 0 && n > limit {
 		return 0, refusal(PacketTooLarge, "MQTT-3.2.2-15", "packet is larger than the server's maximum packet size")
 	}
 	if n > len(buf) {

@@ -96,13 +96,13 @@ func seed(f *testing.F, add func(version byte, p []byte)) {
 
 func FuzzFrame(f *testing.F) {
 	seed(f, func(_ byte, p []byte) { f.Add(p, 100) })
-	f.Fuzz(func(t *testing.T, b []byte, max int) {
-		n, fault := Frame(b, max)
-		if n < 0 || n > len(b) || n == 1 || fault != nil && n != 0 || max > 0 && n > max {
+	f.Fuzz(func(t *testing.T, b []byte, limit int) {
+		n, fault := Frame(b, limit)
+		if n < 0 || n > len(b) || n == 1 || fault != nil && n != 0 || limit > 0 && n > limit {
 			t.Fatalf("%d of %d bytes, %v", n, len(b), fault)
 		}
 		if n > 0 {
-			if m, fault := Frame(b[:n], max); m != n || fault != nil {
+			if m, fault := Frame(b[:n], limit); m != n || fault != nil {
 				t.Fatalf("the packet alone: %d, %v; with bytes behind: %d", m, fault, n)
 			}
 		}

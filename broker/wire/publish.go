@@ -63,13 +63,13 @@ func DecodePublish(version byte, packet []byte, p *Publish) *Fault {
 // Aliases are the topic aliases that one client has set on one connection
 // (section 3.3.2.3.4). Not safe for concurrent use. The zero value allows none.
 type Aliases struct {
-	max    uint16
+	limit  uint16
 	topics map[uint16][]byte
 }
 
-// NewAliases returns an empty table for aliases 1 to max; max is the Topic
+// NewAliases returns an empty table for aliases 1 to limit, the Topic
 // Alias Maximum of the CONNACK.
-func NewAliases(max uint16) *Aliases { return &Aliases{max: max} }
+func NewAliases(limit uint16) *Aliases { return &Aliases{limit: limit} }
 
 // Resolve applies p's alias: it remembers p.Topic under it or, if p.Topic is
 // empty, puts the remembered topic there. That topic belongs to the table; it
@@ -78,7 +78,7 @@ func (a *Aliases) Resolve(p *Publish) *Fault {
 	switch {
 	case p.TopicAlias == 0:
 		return nil
-	case p.TopicAlias > a.max:
+	case p.TopicAlias > a.limit:
 		return refusal(TopicAliasInvalid, "MQTT-3.3.2-9", "topic alias is above the maximum that the server announced")
 	case len(p.Topic) == 0:
 		t, ok := a.topics[p.TopicAlias]

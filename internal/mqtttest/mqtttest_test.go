@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
 )
 
 // pair returns a client and the server's end of its connection, driven by a
@@ -234,6 +237,30 @@ func TestEnds(t *testing.T) {
 	if before := client.ExpectClosed(); len(before) != 0 {
 		t.Errorf("before the reset: %v", before)
 	}
+}
+
+func TestWebSocket(t *testing.T) {
+	upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer ws.Close()
+		if _, b, err := ws.ReadMessage(); err != nil || b[0] != 0x10 {
+			return
+		}
+		for _, part := range [][]byte{{0x20}, {2, 0}, {0, 0xd0, 0}} { // packets do not respect messages
+			if err := ws.WriteMessage(websocket.BinaryMessage, part); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	c := DialWS(t, "ws"+strings.TrimPrefix(server.URL, "http"))
+	c.Connect(Connect{})
+	c.Expect(PINGRESP)
+	c.ExpectClosed()
 }
 
 func FuzzDecode(f *testing.F) {
