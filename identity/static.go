@@ -2,6 +2,7 @@ package identity
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -97,6 +98,17 @@ func (d *Device) Validate() error {
 		if _, err := base64.StdEncoding.DecodeString(k.Reveal()); err != nil {
 			return fmt.Errorf("device %s: a key is not base64", d.ID)
 		}
+	}
+	return nil
+}
+
+// Validate explains what is wrong with the user.
+func (u *User) Validate() error {
+	if u.Name == "" {
+		return errors.New("user without a name")
+	}
+	if _, err := parseHash(u.PasswordHash); err != nil {
+		return fmt.Errorf("user %s: %w", u.Name, err)
 	}
 	return nil
 }
