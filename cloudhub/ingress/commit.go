@@ -141,7 +141,7 @@ func (g *Ingress) encode(e *entry) bool {
 	if e.msg != nil {
 		return true
 	}
-	msg, err := stream.Encode(e.m)
+	msg, err := g.stream.Encode(e.m)
 	limit := int(g.stream.Conn().MaxPayload())
 	if err == nil && limit > 0 && len(msg.Data)+stream.MaxHeader > limit && msg.Size()+stampSize > limit {
 		err = fmt.Errorf("%d bytes with headers, limit %d: %w", msg.Size(), limit, stream.ErrTooLarge)

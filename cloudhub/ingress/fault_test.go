@@ -125,7 +125,7 @@ func TestLateAttemptIsRefused(t *testing.T) {
 	s := c.open()
 	g, _ := c.ingress(s, Config{})
 	mustAccept(t, g, sent("edge", "e1", 1, 3)...)
-	late, err := stream.Encode(&sent("edge", "e1", 4, 4)[0])
+	late, err := s.Encode(&sent("edge", "e1", 4, 4)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestForeignMessagesOnTheSubjectsDoNoHarm(t *testing.T) {
 	c := newCloud(t)
 	s := c.open()
 	g, _ := c.ingress(s, Config{})
-	foreign := nats.NewMsg(stream.Prefix + ".somebody")
+	foreign := nats.NewMsg(stream.DefaultPrefix + ".somebody")
 	foreign.Header.Set(stream.HeaderOrigin, "not an origin")
 	if _, err := s.Conn().RequestMsg(foreign, patience); err != nil {
 		t.Fatal(err)

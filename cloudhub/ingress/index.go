@@ -74,23 +74,23 @@ func (x *index) store(o message.Origin, id string, at int64, streamSeq uint64) {
 
 // Entry is one line of the ledger: what the stream was given of one epoch.
 type Entry struct {
-	Device     string  `json:"device"`
-	Epoch      string  `json:"epoch"`
-	Stored     uint64  `json:"stored"`     // messages stored, once each
-	Duplicates uint64  `json:"duplicates"` // refused because already stored
-	Floor      uint64  `json:"floor"`      // the edge sends nothing below it again
-	Collapsed  uint64  `json:"collapsed"`  // up to here only the number is known…
-	Below      uint64  `json:"below"`      // …and this is it
-	Ranges     []Range `json:"ranges"`     // above Collapsed, in order
+	Device     string
+	Epoch      string
+	Stored     uint64  // messages stored, once each
+	Duplicates uint64  // refused because already stored
+	Floor      uint64  // the edge sends nothing below it again
+	Collapsed  uint64  // up to here only the number is known…
+	Below      uint64  // …and this is it
+	Ranges     []Range // above Collapsed, in order
 }
 
 // Ledger is what came in, as far as this stream's retention and time go: ranges
 // stay in it when retention has removed the messages.
 type Ledger struct {
-	Last             uint64  `json:"last"`              // stream sequence the ledger covers
-	Direct           uint64  `json:"direct"`            // stored without origin
-	DirectDuplicates uint64  `json:"direct_duplicates"` // refused by message id
-	Entries          []Entry `json:"entries"`           // by device, then epoch
+	Last             uint64  // stream sequence the ledger covers
+	Direct           uint64  // stored without origin
+	DirectDuplicates uint64  // refused by message id
+	Entries          []Entry // by device, then epoch
 }
 
 // ledger reports the entries of one device, or of all for "".

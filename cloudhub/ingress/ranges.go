@@ -4,8 +4,8 @@ import "slices"
 
 // Range is the sequences From to To, both included.
 type Range struct {
-	From uint64 `json:"from"`
-	To   uint64 `json:"to"`
+	From uint64
+	To   uint64
 }
 
 // ranges is a set of sequences as ordered, disjoint, non-adjacent ranges.

@@ -162,10 +162,10 @@ func (g *Ingress) available() {
 
 // Status is the ingress's health.
 type Status struct {
-	Waiting      int       `json:"waiting"`       // batches not yet taken up
-	WaitingBytes int       `json:"waiting_bytes"` // of messages not acknowledged yet
-	Fault        string    `json:"fault,omitempty"`
-	Since        time.Time `json:"since,omitzero"` // of the fault
+	Waiting      int // batches not yet taken up
+	WaitingBytes int // of messages not acknowledged yet
+	Fault        string
+	Since        time.Time // of the fault
 }
 
 // Status reports the health; Fault is empty when the stream takes messages.

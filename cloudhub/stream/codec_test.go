@@ -26,7 +26,7 @@ func TestSubject(t *testing.T) {
 		{message.Message{Kind: message.TwinChange, Device: "d", Module: "m"}, "hub.messages.d.m.$twin"},
 		{message.Message{Kind: message.Plain, Device: "d", Topic: long}, "hub.messages.d.$topic" + strings.Repeat(".abcdefgh", 110) + ".$more"},
 	} {
-		if got := Subject(&c.m); got != c.want {
+		if got := Subject(DefaultPrefix, &c.m); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}
@@ -37,8 +37,8 @@ func FuzzSubject(f *testing.F) {
 	f.Add("", ".*>", "\x00\r\n", "///", uint8(1))
 	f.Fuzz(func(t *testing.T, device, module, output, topic string, kind uint8) {
 		m := message.Message{Kind: message.Kind(kind % 3), Device: device, Module: module, Output: output, Topic: topic}
-		s := Subject(&m)
-		if len(s) > MaxSubject || !strings.HasPrefix(s, Prefix+".") {
+		s := Subject(DefaultPrefix, &m)
+		if len(s) > MaxSubject || !strings.HasPrefix(s, DefaultPrefix+".") {
 			t.Fatalf("subject %q", s)
 		}
 		for token := range strings.SplitSeq(s, ".") {
@@ -73,7 +73,7 @@ func genMessage(t *rapid.T) message.Message {
 func TestHeadersKeepEveryField(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := genMessage(t)
-		msg, err := Encode(&want)
+		msg, err := Encode(DefaultPrefix, &want)
 		if errors.Is(err, ErrTooLarge) {
 			return
 		}
@@ -102,7 +102,7 @@ func TestHeadersKeepEveryField(t *testing.T) {
 
 func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
 	m := message.Message{Device: "d", Properties: []message.Property{{Name: "p", Value: strings.Repeat("x", MaxHeader)}}}
-	if _, err := Encode(&m); !errors.Is(err, ErrTooLarge) {
+	if _, err := Encode(DefaultPrefix, &m); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("err = %v", err)
 	}
 }
@@ -119,7 +119,7 @@ func FuzzDecodeHeader(f *testing.F) {
 			}
 			return
 		}
-		msg, err := Encode(&m)
+		msg, err := Encode(DefaultPrefix, &m)
 		if errors.Is(err, ErrTooLarge) {
 			return
 		}

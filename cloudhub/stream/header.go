@@ -35,7 +35,10 @@ var kinds = [...]string{message.Telemetry: "telemetry", message.Plain: "plain", 
 
 // Encode returns m in the stream's form, or ErrTooLarge when its headers exceed
 // MaxHeader. The result shares m's body.
-func Encode(m *message.Message) (*nats.Msg, error) {
+func (s *Stream) Encode(m *message.Message) (*nats.Msg, error) { return Encode(s.prefix, m) }
+
+// Encode is Stream.Encode for a stream whose subjects begin with prefix.
+func Encode(prefix string, m *message.Message) (*nats.Msg, error) {
 	h := make(nats.Header, 10)
 	// One array holds the values of all headers: a slice each would be the
 	// larger part of what a message allocates.
@@ -72,7 +75,7 @@ func Encode(m *message.Message) (*nats.Msg, error) {
 	if size > MaxHeader {
 		return nil, fmt.Errorf("encode headers: %d bytes of headers, limit %d: %w", size, MaxHeader, ErrTooLarge)
 	}
-	return &nats.Msg{Subject: Subject(m), Header: h, Data: m.Body}, nil
+	return &nats.Msg{Subject: Subject(prefix, m), Header: h, Data: m.Body}, nil
 }
 
 // Decode is the inverse of Encode. Origin.Floor, QoS and Retain are not stored

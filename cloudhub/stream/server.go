@@ -18,12 +18,13 @@ type ServerConfig struct {
 	Dir        string // JetStream's files
 	Listen     string // host:port for other NATS clients; "": in-process only
 	Token      string // what every client, also the in-process one, must present
+	Relaxed    bool   // sync every two minutes only: acknowledged messages may be lost with the power
 	MaxPayload int    // bytes of headers and body of one message; 0: 1 MiB
 	MaxStore   int64  // bytes of JetStream's files; 0: three quarters of what the disk has
 }
 
 // Server is an embedded nats-server with JetStream whose every write is synced
-// before it is acknowledged.
+// before it is acknowledged, unless it is Relaxed.
 type Server struct {
 	srv   *server.Server
 	token string
@@ -33,7 +34,7 @@ type Server struct {
 // errors wrap ErrStart.
 func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 	opts := &server.Options{
-		ServerName: "cloudhub", JetStream: true, StoreDir: cfg.Dir, SyncAlways: true,
+		ServerName: "cloudhub", JetStream: true, StoreDir: cfg.Dir, SyncAlways: !cfg.Relaxed,
 		NoSigs: true, DontListen: cfg.Listen == "", DisableJetStreamBanner: true,
 		Authorization: cfg.Token, MaxPayload: int32(cfg.MaxPayload), JetStreamMaxStore: cfg.MaxStore,
 	}

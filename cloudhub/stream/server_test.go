@@ -94,7 +94,7 @@ func TestHeadersAreReadToTheEnd(t *testing.T) {
 	}
 	const n = replayChunk + 500
 	for range n {
-		msg, err := Encode(&message.Message{Device: "d", Body: []byte("x")})
+		msg, err := s.Encode(&message.Message{Device: "d", Body: []byte("x")})
 		if err != nil {
 			t.Fatal(err)
 		}

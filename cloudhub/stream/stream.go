@@ -17,6 +17,7 @@ const DefaultName = "HUB_MESSAGES"
 // hub remembers of their origins stays.
 type Config struct {
 	Name     string        // "": DefaultName
+	Prefix   string        // of its subjects; "": DefaultPrefix
 	Replicas int           // 0: 1
 	MaxAge   time.Duration // 0: for ever
 	MaxBytes int64         // 0: no limit but the disk
@@ -24,9 +25,10 @@ type Config struct {
 
 // Stream is the log of received messages. Safe for concurrent use.
 type Stream struct {
-	nc *nats.Conn
-	js jetstream.JetStream
-	s  jetstream.Stream
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	s      jetstream.Stream
+	prefix string
 }
 
 // Connect opens a client connection that reconnects for ever and never buffers
@@ -52,8 +54,11 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Stream, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
 	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
 	sc := jetstream.StreamConfig{
-		Name: cfg.Name, Description: "messages received by cloudhub", Subjects: []string{Prefix + ".>"},
+		Name: cfg.Name, Description: "messages received by cloudhub", Subjects: []string{cfg.Prefix + ".>"},
 		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld,
 		Replicas: max(cfg.Replicas, 1), MaxAge: cfg.MaxAge, MaxBytes: cfg.MaxBytes,
 		AllowAtomicPublish: true, AllowDirect: true,
@@ -68,7 +73,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Stream, error) {
 	if !s.CachedInfo().Config.AllowAtomicPublish {
 		return nil, fmt.Errorf("create stream %s: the NATS server does not know atomic batches, version 2.12 or later is needed", cfg.Name)
 	}
-	return &Stream{nc: nc, js: js, s: s}, nil
+	return &Stream{nc: nc, js: js, s: s, prefix: cfg.Prefix}, nil
 }
 
 // Conn is the connection the stream is used over.

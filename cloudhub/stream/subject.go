@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// Prefix begins every subject of the stream.
-	Prefix = "hub.messages"
+	// DefaultPrefix begins every subject of the stream unless configured otherwise.
+	DefaultPrefix = "hub.messages"
 	// MaxSubject bounds a subject's length in bytes; NATS's own limit is the
 	// 4,096 bytes of a control line.
 	MaxSubject = 1024
@@ -21,10 +21,11 @@ const (
 
 const hexDigits = "0123456789ABCDEF"
 
-// Subject returns the subject m is stored under.
-func Subject(m *message.Message) string {
+// Subject returns the subject that m is stored under in a stream whose subjects
+// begin with prefix.
+func Subject(prefix string, m *message.Message) string {
 	b := make([]byte, 0, 96)
-	b = append(b, Prefix...)
+	b = append(b, prefix...)
 	b = appendToken(b, m.Device)
 	switch m.Kind {
 	case message.Plain:
@@ -53,9 +54,9 @@ func Subject(m *message.Message) string {
 }
 
 // Filters returns the subject filters that select one device's messages.
-func Filters(device string) []string {
-	s := string(appendToken([]byte(Prefix), device))
-	return []string{s, s + ".>"}
+func (s *Stream) Filters(device string) []string {
+	f := string(appendToken([]byte(s.prefix), device))
+	return []string{f, f + ".>"}
 }
 
 // Token writes s as one subject token.
