@@ -1,0 +1,217 @@
+package router
+
+import (
+	"slices"
+	"time"
+
+	"github.com/penstock-io/penstock/message"
+	"github.com/penstock-io/penstock/store"
+)
+
+// maxPooled bounds what a request keeps for its next use, in bytes.
+const maxPooled = 1 << 20
+
+// request is one batch on its way through the store. It is reused.
+type request struct {
+	store.Request
+	r       *Router
+	b       *message.Batch
+	of      []int32 // of[i] is the message that Items[i] carries
+	buf     []byte  // encodings
+	targets []message.Target
+	records []message.Record
+	marks   []mark
+	scratch []byte
+	flight  *flight
+}
+
+// Accept takes responsibility for a batch: it chooses the queues of each
+// message and appends them all in one request. It waits only while the store's
+// intake is full. b.Done is called after the commit, batches of one caller in
+// the order of their Accept. Messages that nobody wants are acknowledged and
+// counted; repeated ones (same publisher, same message id, within the window)
+// are acknowledged once the first copy is durable.
+func (r *Router) Accept(b *message.Batch) {
+	q := r.requests.Get().(*request)
+	q.b = b
+	r.count.received.Add(uint64(len(b.Messages)))
+	now := r.now()
+	f := q.recognise()
+	q.route()
+	q.Records = b.Records
+	if f != nil {
+		if rec, ok := r.seen.record(f, q.marks, now); ok {
+			q.records = append(append(q.records[:0], b.Records...), rec)
+			q.Records = q.records
+		}
+	}
+	r.store.Append(&q.Request) // q may be in use for another batch when it returns
+	if f != nil {
+		r.seen.launched(f)
+	}
+}
+
+// recognise marks the messages that carry an id and those of them that were here
+// before. Local batches were seen when they came in.
+func (q *request) recognise() *flight {
+	if q.r.seen == nil || q.b.Local {
+		return nil
+	}
+	for i := range q.b.Messages {
+		m := &q.b.Messages[i]
+		if len(m.System) == 0 {
+			continue
+		}
+		if id := m.ID(); id != "" {
+			var d digest
+			d, q.scratch = digestOf(m, id, q.scratch)
+			q.marks = append(q.marks, mark{id: d, msg: int32(i)})
+		}
+	}
+	if len(q.marks) > 0 {
+		q.flight = q.r.seen.claim(q.marks)
+	}
+	return q.flight
+}
+
+// route fills in the items.
+func (q *request) route() {
+	size := 0
+	for i := range q.b.Messages {
+		size += q.b.Messages[i].Size() + 128
+	}
+	q.buf = slices.Grow(q.buf[:0], size)
+	rules := q.r.rules.Load()
+	marks := q.marks
+	var unrouted, dups uint64
+	for i := range q.b.Messages {
+		var mk *mark
+		if len(marks) > 0 && marks[0].msg == int32(i) {
+			mk, marks = &marks[0], marks[1:]
+		}
+		if mk != nil && mk.dup {
+			dups++
+			continue
+		}
+		routed := q.place(rules, i)
+		switch {
+		case !routed && !q.b.Local:
+			unrouted++
+		case mk != nil:
+			mk.routed = routed
+		}
+	}
+	q.r.count.unrouted.Add(unrouted)
+	q.r.count.duplicates.Add(dups)
+}
+
+// place makes the items of one message and reports whether anybody wants it.
+func (q *request) place(rules *ruleSet, i int) bool {
+	m := &q.b.Messages[i]
+	start := len(q.targets)
+	if rules != nil && !q.b.Local {
+		q.targets = rules.Match(m, q.targets)
+	}
+	matched := q.targets[start:]
+	if rules != nil && rules.projects != nil {
+		matched = q.project(rules.projects, i, matched)
+	}
+	q.targets = append(q.targets[:start+len(matched)], m.Sessions...)
+	ts := q.targets[start:len(q.targets):len(q.targets)]
+	for j := range ts {
+		ts[j].Expires = sooner(ts[j].Expires, m.Expires)
+	}
+	if len(ts) > 0 {
+		q.item(m, i, ts)
+	}
+	return len(ts) > 0 || len(q.of) > 0 && q.of[len(q.of)-1] == int32(i)
+}
+
+// item encodes m for the targets.
+func (q *request) item(m *message.Message, i int, ts []message.Target) {
+	from := len(q.buf)
+	q.buf = message.Append(q.buf, m)
+	q.Items = append(q.Items, store.Item{Data: q.buf[from:len(q.buf):len(q.buf)], Accepted: m.Accepted, Targets: ts})
+	q.of = append(q.of, int32(i))
+}
+
+// sooner is the earlier of two expiries, of which 0 is never.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// committed hears what became of the request, on the store's completion goroutine.
+func (q *request) committed(_ *store.Request, errs []error) {
+	b, out := q.b, q.results(errs)
+	if q.flight != nil {
+		fate := func(i int32) error {
+			if out == nil {
+				return nil
+			}
+			return out[i]
+		}
+		q.r.seen.land(q.flight, q.marks, q.r.now(), fate, func(i int32, err error) {
+			if out == nil {
+				out = make([]error, len(b.Messages))
+			}
+			out[i] = err
+		})
+	}
+	q.refuse(out)
+	q.reset()
+	q.r.requests.Put(q)
+	b.Done(b, out)
+}
+
+// results turns errors per item into errors per message; nil: none.
+func (q *request) results(errs []error) []error {
+	if errs == nil {
+		return nil
+	}
+	out := make([]error, len(q.b.Messages))
+	if len(q.Items) == 0 { // the records could not be written
+		for i := range out {
+			out[i] = errs[0]
+		}
+		return out
+	}
+	for i, err := range errs {
+		if out[q.of[i]] == nil {
+			out[q.of[i]] = err
+		}
+	}
+	return out
+}
+
+func (q *request) refuse(out []error) {
+	for i, err := range out {
+		if err != nil {
+			q.r.count.refused.Add(1)
+			out[i] = q.r.cfg.Refusal(err)
+		}
+	}
+}
+
+// reset forgets the batch but keeps the memory, unless it is much.
+func (q *request) reset() {
+	if cap(q.buf) > maxPooled {
+		q.buf = nil
+	}
+	clear(q.Items)
+	clear(q.targets)
+	clear(q.records)
+	clear(q.marks)
+	q.Items, q.targets, q.of, q.marks = q.Items[:0], q.targets[:0], q.of[:0], q.marks[:0]
+	q.Records, q.b, q.flight = nil, nil, nil
+}
+
+func (r *Router) newRequest() any {
+	q := &request{r: r}
+	q.Done = q.committed
+	return q
+}
+
+func (r *Router) now() time.Time { return r.cfg.Now() }

@@ -1,0 +1,373 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/penstock-io/penstock/message"
+	"github.com/penstock-io/penstock/store"
+)
+
+// bench is a router over a real store.
+type bench struct {
+	t   testing.TB
+	dir string
+	cfg Config
+	st  store.Config
+	*Router
+	store *store.Store
+	stop  func()
+}
+
+// newBench opens a store in a folder of its own and a router over it; sinks may be nil.
+func newBench(t testing.TB, cfg Config, st store.Config, sinks Sinks) *bench {
+	t.Helper()
+	b := &bench{t: t, dir: t.TempDir(), cfg: cfg, st: st}
+	b.open(sinks)
+	t.Cleanup(func() { b.close() })
+	return b
+}
+
+func (b *bench) open(sinks Sinks) {
+	b.t.Helper()
+	if sinks == nil {
+		sinks = func(string) (Sink, PumpConfig, bool) { return nil, PumpConfig{}, false }
+	}
+	b.st.Dir = b.dir
+	var err error
+	if b.store, err = store.Open(b.st); err != nil {
+		b.t.Fatal(err)
+	}
+	if b.Router, err = New(b.cfg, b.store, sinks); err != nil {
+		b.t.Fatal(err)
+	}
+	b.stop = func() {}
+}
+
+func (b *bench) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	r := b.Router
+	go func() { ended <- r.Run(ctx) }()
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Error(err)
+		}
+	})
+}
+
+func (b *bench) close() {
+	b.stop()
+	if err := b.store.Close(); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func (b *bench) restart(sinks Sinks) {
+	b.t.Helper()
+	b.close()
+	b.open(sinks)
+}
+
+// accept waits for the answer to one batch.
+func (b *bench) accept(ms ...message.Message) []error {
+	b.t.Helper()
+	return b.acceptBatch(&message.Batch{Messages: ms})
+}
+
+func (b *bench) acceptBatch(batch *message.Batch) []error {
+	b.t.Helper()
+	done := make(chan []error, 1)
+	batch.Done = func(_ *message.Batch, errs []error) { done <- errs }
+	b.Accept(batch)
+	select {
+	case errs := <-done:
+		return errs
+	case <-time.After(20 * time.Second):
+		b.t.Fatal("the batch was never answered")
+		return nil
+	}
+}
+
+func (b *bench) waiting(queue string) []message.Delivery {
+	b.t.Helper()
+	q, err := b.store.Queue(queue)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ds, err := q.Peek(1, 1<<20)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return ds
+}
+
+func (b *bench) bodies(queue string) []string {
+	b.t.Helper()
+	got := []string{}
+	for _, d := range b.waiting(queue) {
+		got = append(got, string(d.Body))
+	}
+	return got
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain waited for: %s", what)
+		}
+	}
+}
+
+// to is a rule set that sends everything to the queues it lists.
+type to []string
+
+func (q to) Match(_ *message.Message, dst []message.Target) []message.Target {
+	for _, name := range q {
+		dst = append(dst, message.Target{Queue: name, Rule: "all"})
+	}
+	return dst
+}
+func (q to) Queues() []string { return q }
+
+// byTopic sends a message to the queues named in its topic, `a+b`.
+type byTopic []string
+
+func (q byTopic) Match(m *message.Message, dst []message.Target) []message.Target {
+	for _, name := range strings.Split(m.Topic, "+") {
+		if slices.Contains(q, name) {
+			dst = append(dst, message.Target{Queue: name, Rule: "to-" + name})
+		}
+	}
+	return dst
+}
+func (q byTopic) Queues() []string { return q }
+
+func plain(topic, body string) message.Message {
+	return message.Message{Kind: message.Plain, QoS: 1, Device: "press-7", Topic: topic, Body: []byte(body), Accepted: time.Now().UnixMilli()}
+}
+
+func withID(m message.Message, id string) message.Message {
+	m.System = append(m.System, message.Property{Name: message.SysMessageID, Value: id})
+	return m
+}
+
+func swap(t testing.TB, r *Router, rules Rules) {
+	t.Helper()
+	if err := r.Swap(rules); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAcceptPutsEachMessageInItsQueues(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, byTopic{"a", "b"})
+	session := plain("none", "4")
+	session.Sessions = []message.Target{{Queue: "session/x", Rule: "session", Meta: []byte{7}}}
+	session.Expires = 1 << 50
+	errs := b.accept(plain("a", "1"), plain("b+a", "2"), plain("nowhere", "3"), session)
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	got := map[string][]string{"a": b.bodies("a"), "b": b.bodies("b"), "session/x": b.bodies("session/x")}
+	want := map[string][]string{"a": {"1", "2"}, "b": {"2"}, "session/x": {"4"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("queues (-want +got):\n%s", diff)
+	}
+	if d := b.waiting("session/x")[0]; d.Expire != 1<<50 || d.Rule != "session" || !slices.Equal(d.Meta, []byte{7}) {
+		t.Errorf("the session's delivery is %+v", d)
+	}
+	l := b.Ledger()
+	if l.Received != 4 || l.Unrouted != 1 || !l.Total.Balanced || l.Total.Accepted != 4 || l.Total.Queued != 4 {
+		t.Errorf("ledger %+v", l)
+	}
+}
+
+func TestLocalBatchIsNotRoutedAgain(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, to{"a"})
+	m := plain("alerts", "1")
+	m.Sessions = []message.Target{{Queue: "session/x", Rule: "session"}}
+	if errs := b.acceptBatch(&message.Batch{Local: true, Messages: []message.Message{m, plain("alerts", "2")}}); errs != nil {
+		t.Fatal(errs)
+	}
+	if n := len(b.waiting("a")); n != 0 {
+		t.Errorf("rules saw %d messages of a local batch", n)
+	}
+	if n := len(b.waiting("session/x")); n != 1 || b.Ledger().Unrouted != 0 {
+		t.Errorf("%d messages in the session's queue, %d unrouted", n, b.Ledger().Unrouted)
+	}
+}
+
+func TestRecordsAreWrittenWithTheBatch(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	errs := b.acceptBatch(&message.Batch{
+		Messages: []message.Message{withID(plain("nowhere", "1"), "m-1")},
+		Records:  []message.Record{{Bucket: "qos2", Key: "k", Value: []byte("v")}},
+	})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	if v, err := b.store.Get("qos2", "k"); err != nil || string(v) != "v" {
+		t.Errorf("the batch's record is %q, %v", v, err)
+	}
+}
+
+// halves sends the temperature to "t" and the whole message to "w".
+type halves struct{ to }
+
+func (halves) Project(t *message.Target, m *message.Message) ([]byte, bool) {
+	if t.Queue != "t" {
+		return nil, false
+	}
+	return append([]byte("only "), m.Body[:1]...), true
+}
+
+func TestProjectionReplacesTheBodyInItsQueueOnly(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, halves{to{"t", "w"}})
+	if errs := b.accept(plain("x", "12"), plain("x", "34")); errs != nil {
+		t.Fatal(errs)
+	}
+	got := [][]string{b.bodies("t"), b.bodies("w")}
+	if diff := cmp.Diff([][]string{{"only 1", "only 3"}, {"12", "34"}}, got); diff != "" {
+		t.Errorf("bodies (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrorsReachTheirMessages(t *testing.T) {
+	refused := errors.New("quota, in the broker's words")
+	cfg := Config{Refusal: func(err error) error {
+		if errors.Is(err, store.ErrQuota) {
+			return refused
+		}
+		return err
+	}}
+	b := newBench(t, cfg, store.Config{}, nil)
+	swap(t, b.Router, byTopic{"small", "large"})
+	q, err := b.store.Queue("small")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.SetLimit(200, store.Reject)
+	big := strings.Repeat("x", 300)
+	errs := b.accept(plain("nowhere", "0"), plain("small", big), plain("large", big), plain("small+large", big))
+	want := []error{nil, refused, nil, refused}
+	if !slices.Equal(errs, want) {
+		t.Errorf("answers are %v, want %v", errs, want)
+	}
+	if n := len(b.waiting("large")); n != 1 {
+		t.Errorf("%d messages in the other queue: a message is in all its queues or in none", n)
+	}
+	if l := b.Ledger(); l.Refused != 2 || !l.Total.Balanced {
+		t.Errorf("ledger %+v", l)
+	}
+}
+
+func TestFailedCommitIsNeverAcknowledged(t *testing.T) {
+	var fail atomic.Bool
+	fault := errors.New("disk on fire")
+	b := newBench(t, Config{}, store.Config{BeforeCommit: func() error {
+		if fail.Load() {
+			return fault
+		}
+		return nil
+	}}, nil)
+	swap(t, b.Router, to{"a"})
+	fail.Store(true)
+	errs := b.accept(plain("x", "1"), plain("x", "2"))
+	if len(errs) != 2 || !errors.Is(errs[0], fault) || !errors.Is(errs[1], fault) {
+		t.Errorf("answers are %v", errs)
+	}
+}
+
+func TestBatchesOfOneSenderCompleteInOrder(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, byTopic{"a"})
+	const n = 300
+	got := make(chan int, n)
+	for i := range n {
+		topic := "a"
+		if i%3 == 0 {
+			topic = "nowhere" // completes in its turn, not at once
+		}
+		b.Accept(&message.Batch{
+			Messages: []message.Message{withID(plain(topic, fmt.Sprint(i)), fmt.Sprint(i/2))},
+			Done:     func(*message.Batch, []error) { got <- i },
+		})
+	}
+	for i := range n {
+		if g := <-got; g != i {
+			t.Fatalf("answer %d belongs to batch %d", i, g)
+		}
+	}
+}
+
+func TestSwapUnderLoad(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	sets := []Rules{to{"a"}, to{"b"}, to{"a", "b"}}
+	swap(t, b.Router, sets[0])
+	var senders sync.WaitGroup
+	var acked atomic.Uint64
+	const batches, size = 40, 25
+	for range 4 {
+		senders.Go(func() {
+			for range batches {
+				ms := make([]message.Message, size)
+				for i := range ms {
+					ms[i] = plain("x", "{}")
+				}
+				if errs := b.accept(ms...); errs == nil {
+					acked.Add(size)
+				}
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				swap(t, b.Router, sets[i%len(sets)])
+			}
+		}
+	})
+	senders.Wait()
+	close(stop)
+	swapper.Wait()
+	l := b.Ledger()
+	if acked.Load() != 4*batches*size || l.Unrouted != 0 || l.Total.Queued < acked.Load() || !l.Total.Balanced {
+		t.Errorf("%d acknowledged, ledger %+v", acked.Load(), l)
+	}
+}
+
+func TestSwapThatFailsChangesNothing(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, func(string) (Sink, PumpConfig, bool) { return new(held), PumpConfig{}, true })
+	swap(t, b.Router, to{"a"})
+	if err := b.Swap(to{"b", ""}); !errors.Is(err, store.ErrName) {
+		t.Fatalf("swap to a nameless queue: %v", err)
+	}
+	if errs := b.accept(plain("x", "1")); errs != nil {
+		t.Fatal(errs)
+	}
+	if len(b.waiting("a")) != 1 || len(b.waiting("b")) != 0 {
+		t.Error("the refused rule set is in force")
+	}
+}
