@@ -12,10 +12,10 @@ const maxDepth = 5
 // Allow reports whether p may publish on a topic, or subscribe to a filter.
 //
 // Devices and modules own their topics in the dialect; an edge device also
-// publishes telemetry for its modules and for the devices below it. Publishing in
-// somebody's name cannot be granted by an access rule. All other topics are
-// granted by access rules only; a filter must lie wholly within one granted. It
-// does not allocate for topics without encoded ids.
+// publishes telemetry for its modules and for the devices below it. No access rule
+// can grant publishing in somebody's name, or in the hub's to a device. All other
+// topics are granted by access rules only; a filter must lie wholly within one
+// granted. Topics without encoded ids cost no allocation.
 func (g *Guard) Allow(p *Principal, a Action, topic string) bool {
 	if p == nil {
 		return false
@@ -39,6 +39,9 @@ func (g *Guard) Allow(p *Principal, a Action, topic string) bool {
 	case strings.HasPrefix(topic, "devices/"):
 		if e, ok, err := iothub.ParseEvents(topic); ok {
 			return err == nil && g.speaksFor(p, e.Device, e.Module)
+		}
+		if iothub.IsDelivery(topic) {
+			return false
 		}
 	case strings.HasPrefix(topic, "$"):
 		_, err := iothub.ParseOperation(topic)

@@ -43,6 +43,9 @@ func TestAllowInTheDialect(t *testing.T) {
 		{"dev1", Publish, "$iothub/twin/res/200/?$rid=1", false},
 		{"dev1", Publish, "$iothub/methods/POST/reboot/?$rid=1", false},
 		{"dev1", Publish, "$SYS/broker/uptime", false},
+		{"dev1", Publish, "devices/dev1/messages/devicebound/x", false},
+		{"edge", Publish, "devices/leaf/messages/devicebound/x", false},
+		{"dev1", Publish, "devices/edge/modules/filter/inputs/in/", false},
 		{"dev1", Publish, "plain/topic", true},
 		{"dev1", Publish, "plain/+", false},
 

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -194,11 +195,15 @@ func (g *Guard) checkToken(password string, p *Principal, d *Device, m *Module) 
 	return time.Time{}, fmt.Errorf("%w: token is not signed with a key of %s", ErrBadCredentials, p.Name())
 }
 
-// isResource compares without case, as the vendor's hub does.
+// isResource compares without case, as the vendor's hub does. SDKs that escape an
+// id before they escape the resource leave it escaped here.
 func (g *Guard) isResource(resource string, p *Principal) bool {
 	host, path, _ := strings.Cut(resource, "/")
-	if !strings.EqualFold(path, strings.TrimPrefix(Resource("", p.Device, p.Module), "/")) {
-		return false
+	want := strings.TrimPrefix(Resource("", p.Device, p.Module), "/")
+	if !strings.EqualFold(path, want) {
+		if once, err := url.PathUnescape(path); err != nil || !strings.EqualFold(once, want) {
+			return false
+		}
 	}
 	for _, h := range g.hosts {
 		if strings.EqualFold(host, h) {

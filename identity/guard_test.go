@@ -142,6 +142,7 @@ func TestAuthenticateToken(t *testing.T) {
 		{"gateway's host, other case", connect("dev1", token(t, "Gateway.Local/Devices/DEV1", key1, later)), nil},
 		{"module key", connect("dev1/modA", token(t, mod, keyM, later)), nil},
 		{"module with device key", connect("dev1/modA", token(t, mod, key2, later)), nil},
+		{"id escaped twice", connect("edge/$edgeHub", token(t, host+"/devices/edge/modules/%24edgeHub", key1, later)), nil},
 		{"system module", connect("edge/$edgeHub", token(t, host+"/devices/edge/modules/$edgeHub", key1, later)), nil},
 
 		{"wrong key", connect("dev1", token(t, own, key9, later)), ErrBadCredentials},

@@ -243,6 +243,17 @@ func TestClassifyFilter(t *testing.T) {
 	}
 }
 
+func TestIsDelivery(t *testing.T) {
+	for topic, want := range map[string]bool{
+		"devices/d/messages/devicebound/": true, "devices/d/messages/devicebound": true, "devices/d/modules/m/inputs/in/a=1": true,
+		"devices/d/messages/events/": false, "devices/d/modules/m/messages/events/": false, "devices/d": false, "plant/d/inputs/x": false,
+	} {
+		if got := IsDelivery(topic); got != want {
+			t.Errorf("%s: %v", topic, got)
+		}
+	}
+}
+
 func TestDecodeWithoutBagDoesNotAllocate(t *testing.T) {
 	var m message.Message
 	n := testing.AllocsPerRun(100, func() {

@@ -147,3 +147,16 @@ func ClassifyFilter(filter string) Subscription {
 	}
 	return Subscription{kind, e.Device, e.Module}
 }
+
+// IsDelivery reports whether topic is one on which the hub alone publishes to a
+// device or module: cloud-to-device messages and module inputs (contract 2.3).
+func IsDelivery(topic string) bool {
+	_, module, rest, ok := splitDevice(topic)
+	if !ok {
+		return false
+	}
+	if module == "" {
+		return strings.HasPrefix(rest, "messages/devicebound")
+	}
+	return strings.HasPrefix(rest, "inputs")
+}
