@@ -204,6 +204,7 @@ func (p *Proxy) copy(dst, src net.Conn) {
 			break
 		}
 	}
+	<-p.gate() // an end is news, too
 	dst.Close()
 	src.Close()
 	for range onWay { // lets the reader end
