@@ -1,0 +1,119 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// reclaimBytes of deleted blocks are worth a look at the disk.
+const reclaimBytes = 8 << 20
+
+// housekeep expires, watches the free space and gives space back, until Close.
+func (s *Store) housekeep() {
+	sweep, reclaim := time.NewTicker(s.cfg.SweepEvery), time.NewTicker(s.cfg.ReclaimEvery)
+	disk := time.NewTicker(time.Second)
+	defer sweep.Stop()
+	defer reclaim.Stop()
+	defer disk.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-disk.C:
+			s.checkDisk()
+		case <-sweep.C:
+			s.sweepAll()
+		case <-reclaim.C:
+			if err := s.reclaim(); err != nil {
+				s.log.Warn("give back disk space", "err", err)
+			}
+		}
+	}
+}
+
+func (s *Store) sweepAll() {
+	for _, q := range s.everyQueue() {
+		if err := q.sweep(); err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("expire messages", "queue", q.name, "err", err)
+		}
+	}
+}
+
+// checkDisk compares the free space with the reserve.
+func (s *Store) checkDisk() {
+	free, err := freeBytes(s.cfg.Dir)
+	if err != nil {
+		s.log.Error("read free disk space", "err", err)
+		return
+	}
+	full := free < s.cfg.ReserveBytes
+	if was := s.diskFull.Swap(full); was != full {
+		s.log.Warn("free disk space crossed the reserve", "free", free, "reserve", s.cfg.ReserveBytes, "full", full)
+	}
+	s.diskDead.Store(free < s.cfg.ReserveBytes/4)
+}
+
+// reclaim gives space back once much was deleted compared with what is left.
+// Badger does not do it by itself: deletions rest in the memtable until it is
+// full, dead tables until a compaction meets them, and dead value log files
+// until the compaction has counted them. So: flush, flatten, collect.
+func (s *Store) reclaim() error {
+	freed := s.freed.Load()
+	if freed < reclaimBytes || freed < s.used.Load()/2 {
+		return nil
+	}
+	var err error
+	flushed := make(chan struct{})
+	if !s.task(func() { err = s.flushMemtable(); close(flushed) }) {
+		return nil
+	}
+	<-flushed
+	if err != nil {
+		return err
+	}
+	s.freed.Add(-freed)
+	if !s.reads.enter() {
+		return nil
+	}
+	defer s.reads.leave()
+	if err := s.db.Flatten(1); err != nil {
+		return fmt.Errorf("flatten: %w", err)
+	}
+	for {
+		select {
+		case <-s.stop:
+			return nil
+		default:
+		}
+		err := s.db.RunValueLogGC(0.5)
+		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("collect value log: %w", err)
+		}
+	}
+}
+
+// flushMemtable makes Badger write its memtable to a table: dropping a prefix
+// that exists is the one public operation that does. It blocks writes, so it
+// runs on the writer.
+func (s *Store) flushMemtable() error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	err := s.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte{keyFlush}, nil) })
+	if err == nil {
+		err = s.db.DropPrefix([]byte{keyFlush})
+	}
+	if err != nil {
+		return fmt.Errorf("flush memtable: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) diskBytes() int64 { return diskUsage(filepath.Join(s.cfg.Dir, dataDir)) }

@@ -1,0 +1,264 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// load rebuilds what memory holds from the database: the records, and the keys
+// (not the values) of all blocks.
+func (s *Store) load() error {
+	l := loader{s: s, byID: map[uint32]*Queue{0: s.gone}}
+	if err := l.header(); err != nil {
+		return err
+	}
+	steps := []struct {
+		tag  byte
+		each func(k, v []byte) error
+	}{
+		{keyRule, l.rule},
+		{keyQueue, l.queue},
+		{keyIn, l.in},
+		{keyOut, l.out},
+		{keyExcept, l.except},
+		{keyPart, l.part},
+	}
+	for _, st := range steps {
+		if err := l.values(st.tag, st.each); err != nil {
+			return damaged(s.cfg.Dir, err)
+		}
+	}
+	if err := l.keys(keyBlock, l.block); err != nil {
+		return damaged(s.cfg.Dir, err)
+	}
+	if err := l.keys(keyDead, l.dead); err != nil {
+		return damaged(s.cfg.Dir, err)
+	}
+	return l.finish()
+}
+
+type loader struct {
+	s     *Store
+	byID  map[uint32]*Queue
+	parts map[string][]byte // by block key without index
+	index index
+}
+
+func (l *loader) header() error {
+	v, err := l.s.get([]byte{keyStore})
+	if err == nil && v == nil {
+		err = fmt.Errorf("the store's own record is missing")
+	}
+	if err != nil {
+		return damaged(l.s.cfg.Dir, err)
+	}
+	r := reader{b: v}
+	if version := r.uvarint(); version != formatVersion {
+		return fmt.Errorf("%w: the database says version %d", ErrFormat, version)
+	}
+	epoch, base := r.string(), r.uvarint()
+	if !r.whole() || base == 0 || epoch != l.s.epoch {
+		return damaged(l.s.cfg.Dir, fmt.Errorf("the database (epoch %q) and the %s file (epoch %q) are of different stores", epoch, markerFile, l.s.epoch))
+	}
+	l.s.seqBase = base
+	return nil
+}
+
+// values calls each for the unsealed values of one kind of key.
+func (l *loader) values(tag byte, each func(k, v []byte) error) error {
+	return l.s.scan([]byte{tag}, []byte{tag}, func(it *badger.Item) (bool, error) {
+		k := it.KeyCopy(nil)
+		v, err := it.ValueCopy(nil)
+		if err == nil {
+			v, err = unseal(k, v)
+		}
+		if err == nil {
+			err = each(k, v)
+		}
+		return err == nil, err
+	})
+}
+
+func (l *loader) keys(tag byte, each func(it *badger.Item) error) error {
+	return l.s.scan([]byte{tag}, []byte{tag}, func(it *badger.Item) (bool, error) {
+		err := each(it)
+		return err == nil, err
+	})
+}
+
+// queueOf returns the queue a key of n bytes or more belongs to.
+func (l *loader) queueOf(k []byte, n int) (*Queue, error) {
+	if len(k) < n {
+		return nil, fmt.Errorf("read key %x: too short: %w", k, ErrDamaged)
+	}
+	q := l.byID[binary.BigEndian.Uint32(k[1:])]
+	if q == nil {
+		return nil, fmt.Errorf("read key %x: no such queue: %w", k, ErrDamaged)
+	}
+	return q, nil
+}
+
+func (l *loader) rule(k, v []byte) error {
+	t := &l.s.rules
+	if len(k) != 5 || binary.BigEndian.Uint32(k[1:]) != uint32(len(t.names)) {
+		return fmt.Errorf("read rule name %x: %w", k, ErrDamaged)
+	}
+	t.ids[string(v)] = uint32(len(t.names))
+	t.names = append(t.names, string(v))
+	t.saved++
+	return nil
+}
+
+func (l *loader) queue(k, v []byte) error {
+	var r queueRecord
+	if err := r.parse(v); err != nil || len(k) != 5 {
+		return fmt.Errorf("read queue %x: %w", k, ErrDamaged)
+	}
+	id := binary.BigEndian.Uint32(k[1:])
+	q := newQueue(l.s, id, r.name)
+	q.next, q.onDisk = r.next, r.next
+	q.limit.Store(r.limit)
+	q.policy.Store(uint32(r.policy))
+	q.removed.Store(r.removed)
+	l.byID[id] = q
+	l.s.lastID = max(l.s.lastID, id)
+	switch {
+	case r.removed:
+		l.s.removing[id] = q
+	case l.s.queues[r.name] != nil:
+		return fmt.Errorf("two queues are called %q: %w", r.name, ErrDamaged)
+	default:
+		l.s.queues[r.name] = q
+	}
+	return nil
+}
+
+func (l *loader) account(k []byte) (*account, error) {
+	q, err := l.queueOf(k, 9)
+	if err != nil {
+		return nil, err
+	}
+	rule := binary.BigEndian.Uint32(k[5:])
+	if int(rule) >= len(l.s.rules.names) {
+		return nil, fmt.Errorf("read account %x: no such rule: %w", k, ErrDamaged)
+	}
+	return q.account(rule), nil
+}
+
+func (l *loader) in(k, v []byte) error {
+	a, err := l.account(k)
+	if err != nil {
+		return err
+	}
+	r := reader{b: v}
+	if a.accepted = r.uvarint(); !r.whole() {
+		return fmt.Errorf("read account %x: %w", k, ErrDamaged)
+	}
+	return nil
+}
+
+func (l *loader) out(k, v []byte) error {
+	a, err := l.account(k)
+	if err != nil {
+		return err
+	}
+	return a.out.parse(v)
+}
+
+func (l *loader) except(k, v []byte) error {
+	q, err := l.queueOf(k, 5)
+	if err != nil {
+		return err
+	}
+	return q.except.parse(v)
+}
+
+// part keeps what is settled of a block until the block itself is read.
+func (l *loader) part(k, v []byte) error {
+	if len(k) != blockPrefix {
+		return fmt.Errorf("read key %x: %w", k, ErrDamaged)
+	}
+	if l.parts == nil {
+		l.parts = make(map[string][]byte)
+	}
+	l.parts[string(k[1:])] = v
+	return nil
+}
+
+func (l *loader) block(it *badger.Item) error {
+	k := it.Key()
+	_, prio, first, rest, err := parseBlockKey(k)
+	if err != nil {
+		return err
+	}
+	q, err := l.queueOf(k, blockPrefix)
+	if err != nil {
+		return err
+	}
+	x := &l.index
+	if err := x.parse(rest); err != nil {
+		return err
+	}
+	left := int64(x.count)
+	stats := x.rules
+	if v, ok := l.parts[string(k[1:blockPrefix])]; ok {
+		delete(l.parts, string(k[1:blockPrefix]))
+		ob := newOpenBlock(k, prio, first, x)
+		if err := ob.loadPart(v); err != nil {
+			return err
+		}
+		q.insert(ob)
+		left, stats = int64(ob.left), ob.rules
+	}
+	for _, r := range stats {
+		if int(r.rule) >= len(l.s.rules.names) {
+			return fmt.Errorf("read block %x: no such rule: %w", k, ErrDamaged)
+		}
+		a := q.account(r.rule)
+		a.queued += int64(r.count)
+		a.bytes += int64(r.bytes)
+	}
+	if q.waiting[Live][prio] == 0 {
+		q.cursor[Live][prio] = first
+	}
+	q.waiting[Live][prio] += left
+	q.blocks++
+	q.next = max(q.next, first+uint64(x.count))
+	l.s.adjust(q, int64(x.bytes))
+	return nil
+}
+
+func (l *loader) dead(it *badger.Item) error {
+	q, err := l.queueOf(it.Key(), 13)
+	if err != nil {
+		return err
+	}
+	if q.dead.count == 0 {
+		q.dead.low = binary.BigEndian.Uint64(it.Key()[5:])
+	}
+	q.dead.add(1, it.ValueSize())
+	return nil
+}
+
+// finish checks that every account adds up. An account that does not is reported
+// and kept: the messages are still there to be delivered.
+func (l *loader) finish() error {
+	if len(l.parts) > 0 {
+		return damaged(l.s.cfg.Dir, fmt.Errorf("%d blocks are missing", len(l.parts)))
+	}
+	for _, q := range l.byID {
+		for _, a := range q.ledgerOf() {
+			if !a.Balanced() {
+				l.s.log.Error("account does not add up", "queue", a.Queue, "rule", a.Rule, "err",
+					fmt.Sprintf("accepted %d, queued %d, delivered %d, expired %d, buried %d, dropped %v",
+						a.Accepted, a.Queued, a.Delivered, a.Expired, a.Buried, a.Dropped))
+			}
+		}
+		if q.blocks > 0 {
+			q.signal()
+		}
+	}
+	return nil
+}
