@@ -81,15 +81,14 @@ func (m *mix) more(l store.Lane, n int) (err error) {
 // merge appends both lanes to dst in the cycle's order.
 func (m *mix) merge(dst []message.Delivery) []message.Delivery {
 	live, old := m.buf[store.Live], m.buf[store.Backlog]
-	for len(live) > 0 && len(old) > 0 {
-		if m.turn < m.ratio.Live {
+	for len(live)+len(old) > 0 {
+		if len(old) == 0 || len(live) > 0 && m.turn < m.ratio.Live {
 			dst, live = append(dst, live[0]), live[1:]
 		} else {
 			dst, old = append(dst, old[0]), old[1:]
 		}
 		m.turn = (m.turn + 1) % (m.ratio.Live + m.ratio.Backlog)
 	}
-	dst = append(append(dst, live...), old...)
 	clear(m.buf[store.Live])
 	clear(m.buf[store.Backlog])
 	return dst

@@ -150,8 +150,8 @@ func (p *pump) ready() <-chan struct{} {
 	return p.q.Ready()
 }
 
-// room is how much to lease. A lease costs the same for one message as for many:
-// it waits until a quarter of the window is free.
+// room is how much to lease. A lease costs nearly the same for one message as
+// for many: none is made before a quarter of the window is free.
 func (p *pump) room() int {
 	n := p.cfg.Window - p.inFlight
 	if n < (p.cfg.Window+3)/4 {

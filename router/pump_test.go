@@ -84,13 +84,14 @@ type held struct {
 type heldDelivery struct {
 	ctx  context.Context
 	seq  uint64
+	body string
 	done func(error)
 }
 
 func (h *held) Deliver(ctx context.Context, d *message.Delivery, done func(error)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.got = append(h.got, heldDelivery{ctx, d.Seq, done})
+	h.got = append(h.got, heldDelivery{ctx, d.Seq, string(d.Body), done})
 }
 
 func (h *held) take() []heldDelivery {
