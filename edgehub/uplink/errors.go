@@ -3,6 +3,8 @@ package uplink
 import (
 	"errors"
 	"fmt"
+
+	"github.com/penstock-io/penstock/router"
 )
 
 // ErrCredentials: the parent refused the device's token or certificate. The next

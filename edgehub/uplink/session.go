@@ -21,6 +21,10 @@ import (
 // bounds is how long a Publish that began as the connection broke is stuck.
 const handoff = 2 * time.Second
 
+// causeWithin is how long a failed token waits for the reason: paho fails tokens
+// just before it tells why the connection was lost.
+const causeWithin = 50 * time.Millisecond
+
 const apiVersion = "2021-04-12"
 
 // session is one MQTT connection with the parent.
@@ -199,6 +203,7 @@ func (s *session) collect() {
 			return
 		}
 		if err := t.Error(); err != nil {
+			sleep(s.ended, causeWithin)
 			s.end(err)
 			return
 		}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/internal/faultproxy"
+	"github.com/penstock-io/penstock/router"
 )
 
 func writePEM(t *testing.T, name, kind string, der []byte) string {

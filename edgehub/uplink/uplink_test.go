@@ -12,7 +12,10 @@ import (
 
 	"github.com/penstock-io/penstock/internal/faultproxy"
 	"github.com/penstock-io/penstock/message"
+	"github.com/penstock-io/penstock/router"
 )
+
+var _ router.Sink = (*Uplink)(nil)
 
 func proxy(t *testing.T, target string) *faultproxy.Proxy {
 	t.Helper()
@@ -44,6 +47,9 @@ func TestMessagesKeepWhoSentThemAndGetAnOrigin(t *testing.T) {
 				seq := uint64(i + 4)
 				if err := receive(t, "answer", send(t.Context(), u, &message.Delivery{Message: m, Seq: seq})); err != nil {
 					t.Fatal(err)
+				}
+				if m.Device == "" {
+					sent[i].Device = "edge-1" // the hub lends its name
 				}
 				sent[i].Origin = message.Origin{Device: "edge-1", Epoch: "e1", Seq: seq, Floor: min(seq, 5)}
 				m = p.got[i]

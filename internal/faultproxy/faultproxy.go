@@ -126,49 +126,55 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Lock()
 		p.accepted++
-		target, refuse := p.target, p.refuse
+		refuse := p.refuse
 		p.mu.Unlock()
-		if refuse {
+		if refuse || !p.add(c) {
 			reset(c)
 			continue
 		}
-		p.wg.Go(func() { p.join(c, target) })
+		p.wg.Go(func() {
+			p.join(c)
+			p.remove(c)
+		})
 	}
 }
 
-func (p *Proxy) join(down net.Conn, target string) {
+// join connects down to the target, as soon as the proxy is not frozen.
+func (p *Proxy) join(down net.Conn) {
+	defer reset(down)
+	<-p.gate()
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
 	up, err := net.DialTimeout("tcp", target, 5*time.Second)
 	if err != nil {
-		reset(down)
 		return
 	}
-	if !p.add(down, up) {
-		reset(down)
-		reset(up)
+	defer reset(up)
+	if !p.add(up) {
 		return
 	}
+	defer p.remove(up)
 	var both sync.WaitGroup
 	both.Go(func() { p.copy(up, down) })
 	both.Go(func() { p.copy(down, up) })
 	both.Wait()
-	p.remove(down, up)
 }
 
-func (p *Proxy) add(cs ...net.Conn) bool {
+// add puts c among the connections to be cut, unless the proxy is closed.
+func (p *Proxy) add(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range cs {
+	if !p.closed {
 		p.conns[c] = struct{}{}
 	}
 	return !p.closed
 }
 
-func (p *Proxy) remove(cs ...net.Conn) {
+func (p *Proxy) remove(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range cs {
-		delete(p.conns, c)
-	}
+	delete(p.conns, c)
 }
 
 type chunk struct {
