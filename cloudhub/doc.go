@@ -12,6 +12,9 @@
 //	registry  devices and modules, an identity.Directory
 //	api       HTTP; client speaks to it
 //
+// MQTT sessions and retained messages live in memory here: what is durable in
+// the cloud is the stream and the registry.
+//
 // New opens everything and binds every listener, so that a port in use or a
 // folder not writable is its error; Run serves until its context ends.
 package cloudhub

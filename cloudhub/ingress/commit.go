@@ -21,7 +21,6 @@ const (
 	maxChunkBytes = 8 << 20
 
 	publishTimeout = 5 * time.Second
-	readTimeout    = 30 * time.Second
 	minWait        = 20 * time.Millisecond
 	maxWait        = 2 * time.Second
 
@@ -54,7 +53,7 @@ type entry struct {
 	w    *waiting
 	i    int
 	m    *message.Message
-	key  string // see messageKey
+	key  digest
 	msg  *nats.Msg
 	of   *entry // duplicate of this one in the same chunk
 	fate fate
@@ -103,7 +102,7 @@ func (g *Ingress) classify(chunk []*entry) []*entry {
 			if e.fate == open {
 				g.firstOrigin[o] = e
 			}
-		} else if e.key = messageKey(e.m); e.key != "" {
+		} else if e.key = digestOf(e.m); e.key != (digest{}) {
 			if e.of = g.firstKey[e.key]; e.of != nil || g.index.recent.has(e.key, now) {
 				e.fate = duplicate
 			} else {
@@ -195,10 +194,13 @@ func (g *Ingress) attempt(ctx context.Context, todo []*entry) (uint64, error) {
 	}
 	// An attempt under way when ctx ends is worth its answer: without it the
 	// sender would have to repeat what may be stored.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	ctx, cancel := g.stream.Bound(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	reply, err := nc.RequestMsgWithContext(ctx, todo[n-1].msg)
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
 		return 0, fmt.Errorf("publish to the stream: %w", err)
 	}
 	return answer(reply.Data, g.index.last+uint64(n))

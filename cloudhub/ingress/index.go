@@ -59,15 +59,15 @@ func (x *index) insert(s *source) {
 	x.devices[s.device] = append(of, s)
 }
 
-// store notes that the message of origin o, or without origin with key id,
+// store notes that the message of origin o, or without origin with that id,
 // stands in the stream at streamSeq. x.mu is held.
-func (x *index) store(o message.Origin, id string, at int64, streamSeq uint64) {
+func (x *index) store(o message.Origin, id digest, at int64, streamSeq uint64) {
 	if o.Seq != 0 {
 		x.ensure(o).add(o, streamSeq)
 		return
 	}
 	x.direct++
-	if id != "" {
+	if id != (digest{}) {
 		x.recent.add(id, at)
 	}
 }

@@ -66,7 +66,7 @@ type Ingress struct {
 	dirty    bool // the index differs from the snapshot file
 
 	firstOrigin map[message.Origin]*entry // of the chunk being classified
-	firstKey    map[string]*entry
+	firstKey    map[digest]*entry
 }
 
 // waiting is a batch on its way.
@@ -85,7 +85,7 @@ func New(ctx context.Context, s *stream.Stream, cfg Config, log *slog.Logger) (*
 	cfg.IDs = orDefault(cfg.IDs, defaultIDs)
 	cfg.SnapshotEvery = orDefault(cfg.SnapshotEvery, defaultSnapshot)
 	g := &Ingress{cfg: cfg, log: log, stream: s, run: nuid.Next(), flying: map[string][]*entry{}, dirty: true,
-		firstOrigin: map[message.Origin]*entry{}, firstKey: map[string]*entry{}}
+		firstOrigin: map[message.Origin]*entry{}, firstKey: map[digest]*entry{}}
 	g.arrived, g.room = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
 	g.metrics = newMetrics(g)
 	if err := g.load(ctx); err != nil {

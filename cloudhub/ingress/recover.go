@@ -83,10 +83,10 @@ func (g *Ingress) learn(s *stream.Stored) {
 	if err != nil {
 		return // somebody else's message on our subjects; it has no origin to keep
 	}
-	key := ""
+	var key digest
 	if o.Seq == 0 {
-		if device, module, id, err := stream.DecodeID(s.Header); err == nil {
-			key = idKey(device, module, id)
+		if m, err := stream.Decode(s.Header, nil); err == nil {
+			key = digestOf(&m)
 		}
 	}
 	g.index.mu.Lock()
@@ -94,7 +94,7 @@ func (g *Ingress) learn(s *stream.Stored) {
 	if s.Seq > g.index.last {
 		g.index.store(o, key, s.Received.UnixMilli(), s.Seq)
 		g.index.last = s.Seq
-	} else if key != "" {
+	} else if key != (digest{}) {
 		g.index.recent.add(key, s.Received.UnixMilli())
 	}
 }
@@ -111,10 +111,8 @@ func (g *Ingress) catchUp(ctx context.Context, atOnce bool) {
 			wait = min(2*wait, maxWait)
 		}
 		atOnce = false
-		rctx, cancel := context.WithTimeout(ctx, readTimeout)
-		err := g.read(rctx, g.index.last+1)
-		cancel()
-		if err == nil {
+		err := g.read(ctx, g.index.last+1)
+		if err == nil || ctx.Err() != nil {
 			return
 		}
 		g.unavailable(err)
@@ -135,7 +133,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // unavailable notes a fault for Status and logs the first of a row. A conflict
 // is none: the stream answered.
 func (g *Ingress) unavailable(err error) {
-	if errors.Is(err, errConflict) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, errConflict) {
 		return
 	}
 	g.mu.Lock()

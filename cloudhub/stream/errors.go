@@ -11,6 +11,8 @@ var (
 	// ErrTooLarge: the message does not fit the server's payload limit, or its
 	// headers exceed MaxHeader.
 	ErrTooLarge = errors.New("message too large for the stream")
+	// ErrLost: the connection to the server broke before it answered.
+	ErrLost = errors.New("connection to NATS was lost")
 	// ErrInterrupted: reading met a gap in what the server delivered; nothing
 	// is known about the rest, so the read must start again.
 	ErrInterrupted = errors.New("stream reading was interrupted")

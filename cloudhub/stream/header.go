@@ -114,20 +114,6 @@ func DecodeOrigin(h nats.Header) (message.Origin, error) {
 	return o, d.err
 }
 
-// DecodeID reads what makes a message without origin recognisable: its device,
-// module and message id; id is "" when it has none.
-func DecodeID(h nats.Header) (device, module, id string, err error) {
-	var d decoder
-	for _, p := range d.bag(h[HeaderSystem]) {
-		if strings.EqualFold(p.Name, message.SysMessageID) {
-			id = p.Value
-			break
-		}
-	}
-	device, module = d.text(first(h, HeaderDevice)), d.text(first(h, HeaderModule))
-	return device, module, id, d.err
-}
-
 // OriginText is the form of the Origin header.
 func OriginText(o message.Origin) string {
 	return escape(o.Device, "/") + "/" + escape(o.Epoch, "/") + "/" + strconv.FormatUint(o.Seq, 10)

@@ -29,6 +29,7 @@ type Stream struct {
 	js     jetstream.JetStream
 	s      jetstream.Stream
 	prefix string
+	link   *link
 }
 
 // Connect opens a client connection that reconnects for ever and never buffers
@@ -45,7 +46,8 @@ func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Open creates or updates the stream over nc, which stays the caller's.
+// Open creates or updates the stream over nc, which stays the caller's but for
+// its disconnect handler.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Stream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -73,7 +75,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Stream, error) {
 	if !s.CachedInfo().Config.AllowAtomicPublish {
 		return nil, fmt.Errorf("create stream %s: the NATS server does not know atomic batches, version 2.12 or later is needed", cfg.Name)
 	}
-	return &Stream{nc: nc, js: js, s: s, prefix: cfg.Prefix}, nil
+	return &Stream{nc: nc, js: js, s: s, prefix: cfg.Prefix, link: watch(nc)}, nil
 }
 
 // Conn is the connection the stream is used over.
@@ -93,6 +95,8 @@ type State struct {
 
 // State asks the server.
 func (s *Stream) State(ctx context.Context) (State, error) {
+	ctx, cancel := s.Bound(ctx, exchange)
+	defer cancel()
 	info, err := s.s.Info(ctx)
 	if err != nil {
 		return State{}, fmt.Errorf("read stream state: %w", err)
@@ -112,6 +116,9 @@ type Stored struct {
 	Body     []byte // nil when only headers were asked for
 }
 
+// exchange is how long one question to the server may take.
+const exchange = 5 * time.Second
+
 // replayChunk is how many headers one request asks for: enough that the round
 // trip does not count, and below what a slow subscription buffers.
 const replayChunk = 2048
@@ -125,7 +132,9 @@ func (s *Stream) Headers(ctx context.Context, from uint64, each func(*Stored) er
 	if err != nil || st.Messages == 0 || st.Last < from {
 		return st, err
 	}
-	c, err := s.s.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	bound, cancel := s.Bound(ctx, exchange)
+	defer cancel()
+	c, err := s.s.CreateConsumer(bound, jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq: max(from, 1), HeadersOnly: true, MemoryStorage: true, InactiveThreshold: 30 * time.Second,
 	})
