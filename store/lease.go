@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"math"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -64,7 +63,8 @@ func (q *Queue) nextRun(from []Lane) (run, bool) {
 			if q.waiting[l][p] == 0 {
 				continue
 			}
-			r := run{lane: l, prio: p, from: q.cursor[l][p], to: math.MaxUint64, moved: q.moved}
+			// A commit is on disk and in the cache before it is counted here.
+			r := run{lane: l, prio: p, from: q.cursor[l][p], to: q.next, moved: q.moved}
 			if l == Backlog {
 				r.to = q.split
 			} else {

@@ -77,12 +77,12 @@ func (q *Queue) left(b *cached) int64 {
 // Blocks that may have been deleted meanwhile are passed over. Needs leaseMu.
 func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (next uint64, err error) {
 	q.mu.Lock()
-	from, moved := max(from, q.lowest(p)), q.moved
+	from, moved, end := max(from, q.lowest(p)), q.moved, q.next
 	q.mu.Unlock()
 	n := 0
 	err = q.s.scan(blockKey(keyBlock, q.id, p, from), prioKey(keyBlock, q.id, p), func(it *badger.Item) (bool, error) {
 		b, err := blockOf(it)
-		if err != nil {
+		if err != nil || b.first >= end {
 			return false, err
 		}
 		q.mu.Lock()
