@@ -21,6 +21,7 @@ import (
 
 	"github.com/penstock-io/penstock/broker"
 	"github.com/penstock-io/penstock/cloudhub/client"
+	"github.com/penstock-io/penstock/cloudhub/stream"
 	"github.com/penstock-io/penstock/identity"
 )
 
@@ -269,6 +270,26 @@ func TestNATSClientsReadTheStream(t *testing.T) {
 	}
 	if m.Subject != "hub.messages.press-7" || string(m.Data) != "hello" || m.Header.Get("Penstock-Properties") != "a=b%26c" || m.Header.Get("Penstock-Device") != "press-7" {
 		t.Errorf("%+v", m)
+	}
+}
+
+func TestExternalCluster(t *testing.T) {
+	srv, err := stream.StartServer(stream.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Token: "secret"}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t.TempDir())
+	cfg.NATS = NATS{URL: "nats://secret@" + srv.Addr().String()}
+	cfg.Stream = stream.Config{Name: "OURS", Prefix: "plant.seven"}
+	h, c, stop := start(t, cfg)
+	publish(t, connect(t, h, "press-7"), "devices/press-7/messages/events/", "1")
+	if all := collect(t, c, client.Query{Device: "press-7"}); len(all) != 1 || all[0].Subject != "plant.seven.press-7" {
+		t.Errorf("%+v", all)
+	}
+	stop()
+	srv.Shutdown()
+	if _, err := New(cfg, quiet()); err == nil || !strings.Contains(err.Error(), "connect to NATS") {
+		t.Errorf("without the cluster: %v", err)
 	}
 }
 
