@@ -293,6 +293,32 @@ func TestExternalCluster(t *testing.T) {
 	}
 }
 
+// The cluster is away: a message is not acknowledged, the hub says so, and it
+// still stops when told to.
+func TestStopsWithoutItsStream(t *testing.T) {
+	srv, err := stream.StartServer(stream.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Token: "secret"}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t.TempDir())
+	cfg.NATS = NATS{URL: "nats://secret@" + srv.Addr().String()}
+	h, _, stop := start(t, cfg)
+	leaf := connect(t, h, "press-7")
+	srv.Shutdown()
+	tok := leaf.Publish("devices/press-7/messages/events/", 1, false, "1")
+	deadline := time.Now().Add(patience)
+	for status := 0; status != http.StatusServiceUnavailable; status, _ = get(t, "http://"+h.Listening().API+"/ready") {
+		if time.Now().After(deadline) {
+			t.Fatal("the hub is ready without its stream")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	stop()
+	if tok.WaitTimeout(0) && tok.Error() == nil {
+		t.Error("acknowledged without a stream")
+	}
+}
+
 func get(t *testing.T, url string) (status int, contentType string) {
 	t.Helper()
 	res, err := http.Get(url)
