@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -104,6 +105,7 @@ func (c *conn) flush() {
 		case <-c.done:
 			return
 		}
+		runtime.Gosched() // more packets may be about to come: one write for all
 		c.mu.Lock()
 		if c.closed {
 			c.mu.Unlock()
