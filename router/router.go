@@ -20,6 +20,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -114,7 +115,7 @@ func New(cfg Config, st *store.Store, sinks Sinks) (*Router, error) {
 
 // Swap puts a compiled rule set in force for every batch accepted from now on and
 // starts pumps for the queues it names. Queues that no rule names any more keep
-// being drained. After an error nothing has changed.
+// being drained. After an error the rules in force stay.
 func (r *Router) Swap(rules Rules) error {
 	for _, name := range rules.Queues() {
 		if err := r.ensure(name); err != nil {
@@ -134,19 +135,15 @@ func (r *Router) ensure(queue string) error {
 	if !ok {
 		return nil
 	}
-	if err := r.attach(queue, sink, cfg); err != nil && !r.pumped(queue) {
+	if err := r.Attach(queue, sink, cfg); !errors.Is(err, ErrAttached) {
 		return err
 	}
-	return nil
+	return nil // somebody was faster
 }
 
 // Attach starts pumping a queue to a sink, now if Run is under way, else when it
 // begins. The pump lives until Run ends.
 func (r *Router) Attach(queue string, sink Sink, cfg PumpConfig) error {
-	return r.attach(queue, sink, cfg)
-}
-
-func (r *Router) attach(queue string, sink Sink, cfg PumpConfig) error {
 	q, err := r.store.Queue(queue)
 	if err != nil {
 		return fmt.Errorf("attach pump to queue %s: %w", queue, err)
