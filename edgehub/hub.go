@@ -137,6 +137,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	within.Go(func() error { defer stopOuter(); return h.router.Run(inner) })
 	if h.uplink != nil {
 		within.Go(func() error { defer stopOuter(); return h.uplink.Run(inner) })
+		within.Go(func() error { h.wakeUpstream(inner); return nil })
 	}
 	var without errgroup.Group // broker, API, rule files
 	without.Go(func() error { defer stopOuter(); return h.broker.Run(outer) })
@@ -174,6 +175,39 @@ func (h *Hub) clientSubscribed(clientID string) {
 			if strings.HasPrefix(q, "modules/"+m+"/") {
 				h.router.Wake(q)
 			}
+		}
+	}
+}
+
+// wakeUpstream ends the pause of the upstream queue's pump whenever the uplink is back.
+func (h *Hub) wakeUpstream(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.uplink.Available():
+			h.router.Wake(rules.Upstream)
+		}
+		if !h.uplinkLost(ctx) {
+			return
+		}
+	}
+}
+
+// uplinkLost waits until the uplink is not available; false: ctx has ended.
+func (h *Hub) uplinkLost(ctx context.Context) bool {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.uplink.Available():
+		default:
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
 		}
 	}
 }

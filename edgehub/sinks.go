@@ -31,6 +31,8 @@ func (h *Hub) sink(queue string) (router.Sink, router.PumpConfig, bool) {
 			return nil, pump, false // kept until there is a parent
 		}
 		pump.Window = h.cfg.Uplink.Window
+		// A parent that hangs up says nothing about the message: never bury for it.
+		pump.MaxAttempts = 0
 		if h.cfg.Uplink.Order == "lanes" {
 			pump.Lanes = router.Lanes{Live: h.cfg.Uplink.Lanes.Live, Backlog: h.cfg.Uplink.Lanes.Backlog}
 		}

@@ -1,0 +1,101 @@
+package quickstart
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// child is one hub as a process of its own.
+type child struct {
+	name string
+	exe  []string // program and its first arguments
+	dir  string   // its configuration's folder; the log goes there, too
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{} // closed when cmd has ended
+	err  error         // why, valid after done
+}
+
+func (c *child) config() string  { return filepath.Join(c.dir, c.name+".yaml") }
+func (c *child) logFile() string { return filepath.Join(c.dir, c.name+".log") }
+
+// start runs the process. It dies with this one, however this one dies, where
+// the system has a way to say so.
+func (c *child) start() error {
+	log, err := os.OpenFile(c.logFile(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
+	}
+	defer log.Close()
+	args := append(append([]string(nil), c.exe[1:]...), c.name, "--config", c.config())
+	cmd := exec.Command(c.exe[0], args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
+	}
+	done := make(chan struct{})
+	c.mu.Lock()
+	c.cmd, c.done = cmd, done
+	c.mu.Unlock()
+	go func() {
+		err := cmd.Wait()
+		c.mu.Lock()
+		c.err = err
+		c.mu.Unlock()
+		close(done)
+	}()
+	return nil
+}
+
+// ended returns why the process is gone, nil while it runs.
+func (c *child) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.done:
+		return fmt.Errorf("%s ended (%v): %s", c.name, c.err, lastLine(c.logFile()))
+	default:
+		return nil
+	}
+}
+
+// kill ends the process as a power cut would.
+func (c *child) kill() { c.stop(syscall.SIGKILL, time.Minute) }
+
+// stop signals the process and waits for its end; after the patience it is killed.
+func (c *child) stop(sig os.Signal, patience time.Duration) {
+	c.mu.Lock()
+	cmd, done := c.cmd, c.done
+	c.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		_ = cmd.Process.Kill() // it has ended meanwhile, or cannot be signalled at all
+	}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		<-done
+	}
+}
+
+// lastLine is what a failed daemon said last.
+func lastLine(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	text := strings.TrimRight(string(b[max(0, len(b)-4096):]), "\n")
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
