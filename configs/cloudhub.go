@@ -74,7 +74,7 @@ func (c *CloudHub) fill(dir string) {
 		}
 	}
 	in(&c.NATS.Embedded.StoreDir, "jetstream")
-	in(&c.API.TokenFile, "api-token")
+	in(&c.API.TokenFile, "api.token")
 }
 
 func (c *CloudHub) check(r *report) {

@@ -282,7 +282,7 @@ func TestDefaultsWithoutFile(t *testing.T) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	d, err := LoadCloudHub("", nil)
-	if err != nil || d.API.TokenFile != filepath.Join("state", "api-token") || d.NATS.Embedded.StoreDir != filepath.Join("state", "jetstream") {
+	if err != nil || d.API.TokenFile != filepath.Join("state", "api.token") || d.NATS.Embedded.StoreDir != filepath.Join("state", "jetstream") {
 		t.Errorf("%+v %v", d, err)
 	}
 }
