@@ -1,7 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // RemovedQueue is the name under which Ledger shows the accounts of queues that
@@ -20,8 +23,11 @@ func (s *Store) Drop(name string) error {
 		s.mu.Unlock()
 		return nil
 	}
+	q.dropMu.Lock()
+	defer q.dropMu.Unlock()
 	q.removed.Store(true)
 	delete(s.queues, name)
+	s.removing[q.id] = q
 	s.seqBase = max(s.seqBase, q.Head())
 	s.mu.Unlock()
 	if err := s.remove(q); err != nil {
@@ -30,7 +36,25 @@ func (s *Store) Drop(name string) error {
 	return nil
 }
 
+// finishDrops goes on with drops that a crash or a failed commit cut off.
+func (s *Store) finishDrops() {
+	s.mu.RLock()
+	qs := slices.Collect(maps.Values(s.removing))
+	s.mu.RUnlock()
+	for _, q := range qs {
+		if !q.dropMu.TryLock() {
+			continue
+		}
+		err := s.remove(q)
+		q.dropMu.Unlock()
+		if err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Warn("finish dropping queue", "queue", q.name, "err", err)
+		}
+	}
+}
+
 // remove empties a queue that is no longer known and deletes what is left of it.
+// It may be called again after it failed. Needs dropMu.
 func (s *Store) remove(q *Queue) error {
 	q.mu.Lock()
 	q.changed = true // a crash from here on is finished by the next Open
@@ -48,11 +72,15 @@ func (s *Store) remove(q *Queue) error {
 	if _, err := q.PurgeDead(); err != nil {
 		return err
 	}
-	return s.do(&op{eager: true, entries: len(q.accounts)*4 + 3, apply: func(c *commit) error { return c.drop(q) }})
+	q.mu.Lock()
+	accounts := len(q.accounts)
+	q.mu.Unlock()
+	return s.do(&op{eager: true, entries: accounts*4 + 3, apply: func(c *commit) error { return c.drop(q) }})
 }
 
 // drop deletes the records of an empty queue and moves its accounts.
 func (c *commit) drop(q *Queue) error {
+	c.put([]byte{keyStore}, c.s.header())
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.blocks > 0 || len(q.open) > 0 {
@@ -67,7 +95,6 @@ func (c *commit) drop(q *Queue) error {
 	}
 	c.del(queueKey(keyQueue, q.id))
 	c.del(queueKey(keyExcept, q.id))
-	c.put([]byte{keyStore}, c.s.header())
 	if c.dropped == nil {
 		c.dropped = make(map[*Queue]bool)
 	}

@@ -9,15 +9,17 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// reclaimBytes of deleted blocks are worth a look at the disk.
-const reclaimBytes = 8 << 20
+const (
+	reclaimBusy = 8 << 20  // bytes of deleted blocks worth a look while work goes on
+	reclaimIdle = 1 << 20  // and once deletions have ceased
+	reclaimMore = 24 << 20 // bytes on disk beyond what is queued that are worth another look
+	reclaimRuns = 5        // looks without new deletions
+)
 
-// housekeep expires, watches the free space and gives space back, until Close.
+// housekeep expires and watches the free space, until Close.
 func (s *Store) housekeep() {
-	sweep, reclaim := time.NewTicker(s.cfg.SweepEvery), time.NewTicker(s.cfg.ReclaimEvery)
-	disk := time.NewTicker(time.Second)
+	sweep, disk := time.NewTicker(s.cfg.SweepEvery), time.NewTicker(time.Second)
 	defer sweep.Stop()
-	defer reclaim.Stop()
 	defer disk.Stop()
 	for {
 		select {
@@ -27,10 +29,26 @@ func (s *Store) housekeep() {
 			s.checkDisk()
 		case <-sweep.C:
 			s.sweepAll()
-		case <-reclaim.C:
-			if err := s.reclaim(); err != nil {
-				s.log.Warn("give back disk space", "err", err)
-			}
+		}
+	}
+}
+
+// reclaimSpace gives disk space back, until Close.
+func (s *Store) reclaimSpace() {
+	tick := time.NewTicker(s.cfg.ReclaimEvery)
+	defer tick.Stop()
+	var r reclaimer
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if !r.due(s) {
+			continue
+		}
+		if err := s.reclaim(); err != nil {
+			s.log.Warn("give back disk space", "err", err)
 		}
 	}
 }
@@ -41,6 +59,7 @@ func (s *Store) sweepAll() {
 			s.log.Error("expire messages", "queue", q.name, "err", err)
 		}
 	}
+	s.finishDrops()
 }
 
 // checkDisk compares the free space with the reserve.
@@ -57,15 +76,35 @@ func (s *Store) checkDisk() {
 	s.diskDead.Store(free < s.cfg.ReserveBytes/4)
 }
 
-// reclaim gives space back once much was deleted compared with what is left.
-// Badger does not do it by itself: deletions rest in the memtable until it is
-// full, dead tables until a compaction meets them, and dead value log files
-// until the compaction has counted them. So: flush, flatten, collect.
+// reclaimer decides when to look for space.
+type reclaimer struct {
+	freed int64 // at the last look
+	runs  int   // looks since something was deleted
+}
+
+// due reports whether much was deleted compared with what is left, or whether
+// the last look left much behind: what a reader can still see is not dropped.
+func (r *reclaimer) due(s *Store) bool {
+	freed, used := s.freed.Load(), s.used.Load()
+	idle := freed == r.freed
+	r.freed = freed
+	if freed >= reclaimBusy && freed >= used/2 || idle && freed >= reclaimIdle && freed >= used/8 {
+		r.freed, r.runs = 0, 0
+		return true
+	}
+	if !idle || r.runs >= reclaimRuns {
+		return false
+	}
+	r.runs++
+	return s.diskBytes() > 2*used+reclaimMore
+}
+
+// reclaim gives space back. Badger does not do it by itself: deletions rest in
+// the memtable until it is full, dead tables until a compaction meets them, and
+// dead value log files until the compaction has counted them. So: flush,
+// flatten, collect.
 func (s *Store) reclaim() error {
 	freed := s.freed.Load()
-	if freed < reclaimBytes || freed < s.used.Load()/2 {
-		return nil
-	}
 	var err error
 	flushed := make(chan struct{})
 	if !s.task(func() { err = s.flushMemtable(); close(flushed) }) {

@@ -119,13 +119,15 @@ func (s *Store) create(m *marker) error {
 
 // header is the store's record: version, epoch, and where new queues begin.
 func (s *Store) header() []byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	v := binary.AppendUvarint(nil, formatVersion)
 	v = appendBytes(v, s.epoch)
 	return binary.AppendUvarint(v, s.seqBase)
 }
 
 func (s *Store) start() {
-	s.background.Add(2)
+	s.background.Add(3)
 	go func() {
 		defer s.background.Done()
 		s.completions.run()
@@ -134,14 +136,9 @@ func (s *Store) start() {
 		defer s.background.Done()
 		s.housekeep()
 	}()
+	go func() {
+		defer s.background.Done()
+		s.reclaimSpace()
+	}()
 	go s.write()
-	for _, q := range s.removing { // Drop was interrupted
-		s.background.Add(1)
-		go func() {
-			defer s.background.Done()
-			if err := s.remove(q); err != nil && !errors.Is(err, ErrClosed) {
-				s.log.Error("finish dropping queue", "queue", q.name, "err", err)
-			}
-		}()
-	}
 }

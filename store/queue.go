@@ -40,6 +40,8 @@ type Queue struct {
 	removed atomic.Bool // Drop was called
 	deleted bool        // nothing of it is on disk any more; guarded by mu
 
+	dropMu sync.Mutex // serialises attempts to drop the queue
+
 	// leaseMu serialises whoever moves along the blocks and may read from disk
 	// meanwhile: leases, sweeps, purges. It is taken before mu.
 	leaseMu sync.Mutex

@@ -39,6 +39,8 @@ type Store struct {
 	diskDead atomic.Bool  // less than a quarter of it
 	broken   atomic.Pointer[brokenError]
 
+	unchecked int64 // bytes written since the free space was read; the writer's
+
 	reads       gate
 	completions *completions
 	tasks       chan func()

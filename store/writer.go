@@ -61,6 +61,10 @@ func (s *Store) commit() error {
 	if err == nil {
 		c.publish()
 		s.stats.commit(messages, time.Since(start))
+		if s.unchecked += bytes; s.unchecked > s.cfg.ReserveBytes/8 {
+			s.unchecked = 0
+			s.checkDisk()
+		}
 	} else {
 		err = fmt.Errorf("commit: %w", err)
 		c.undo()
