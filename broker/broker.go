@@ -23,10 +23,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -145,9 +146,11 @@ type Broker struct {
 	stats    Stats
 
 	listeners []*listener
-	active    sync.WaitGroup // connections being served
-	open      atomic.Int64
-	closing   atomic.Bool
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{} // being served
+	closing bool
+	active  sync.WaitGroup // of conns
 }
 
 // New binds the listeners (so that a port in use is an error here), restores
@@ -156,7 +159,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	cfg.defaults()
 	b := &Broker{
 		cfg: cfg, accept: deps.Acceptor, guard: deps.Guard, queues: deps.Queues,
-		records: deps.Records, log: deps.Log,
+		records: deps.Records, log: deps.Log, conns: make(map[*conn]struct{}),
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -196,8 +199,8 @@ func (b *Broker) capabilities() *mqtt.Capabilities {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumClients = math.MaxInt64 // counted per accepted socket instead, before any CONNECT
 	c.MaximumMessageExpiryInterval = 0
-	c.MaximumClientWritesPending = 1 // nothing is ever queued there
-	c.MaximumSessionExpiryInterval = uint32(min(b.cfg.SessionExpiryMax/time.Second, math.MaxUint32))
+	c.MaximumClientWritesPending = 1                // nothing is ever queued there
+	c.MaximumSessionExpiryInterval = math.MaxUint32 // sessions expire here, where a client that returns at that moment is seen
 	c.ReceiveMaximum = b.cfg.ReceiveMaximum
 	c.TopicAliasMaximum = b.cfg.TopicAliasMax
 	c.MinimumProtocolVersion = 4
@@ -213,17 +216,63 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.closeListeners()
 		return fmt.Errorf("serve mqtt: %w", err)
 	}
+	b.dropStatistics()
 	b.wills.resume()
+	b.sessions.resume()
 	<-ctx.Done()
-	b.closing.Store(true)
-	b.closeListeners()
-	b.sessions.each(func(c *conn) { c.disconnect(wire.ServerShuttingDown) })
+	b.shut()
 	b.active.Wait()
 	b.wills.stop()
+	b.sessions.stop()
 	if err := b.server.Close(); err != nil {
 		return fmt.Errorf("stop mqtt: %w", err)
 	}
 	return nil
+}
+
+// dropStatistics forgets what mochi retained under $SYS when it started: nobody
+// keeps it up to date.
+func (b *Broker) dropStatistics() {
+	for topic := range b.server.Topics.Retained.GetAll() {
+		b.server.Topics.Retained.Delete(topic)
+	}
+}
+
+// enter counts c as served; false when the broker stops or is full.
+func (b *Broker) enter(c *conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing || len(b.conns) >= b.cfg.MaxConnections {
+		return false
+	}
+	b.conns[c] = struct{}{}
+	b.active.Add(1)
+	return true
+}
+
+func (b *Broker) leave(c *conn) {
+	b.mu.Lock()
+	delete(b.conns, c)
+	b.mu.Unlock()
+	b.active.Done()
+}
+
+// shut lets nobody in and tells everybody who is to go.
+func (b *Broker) shut() {
+	b.mu.Lock()
+	b.closing = true
+	all := slices.Collect(maps.Keys(b.conns))
+	b.mu.Unlock()
+	b.closeListeners()
+	for _, c := range all {
+		c.disconnect(wire.ServerShuttingDown, "the server shuts down")
+	}
+}
+
+func (b *Broker) stopping() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closing
 }
 
 func (b *Broker) closeListeners() {

@@ -2,23 +2,20 @@ package broker
 
 import (
 	"crypto/tls"
-	"errors"
-	"io"
+	"fmt"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/penstock-io/penstock/broker/wire"
 	"github.com/penstock-io/penstock/identity"
+	"github.com/penstock-io/penstock/message"
 )
 
 const (
-	firstBuffer = 2 << 10
-	fullBuffer  = 64 << 10
-	lingerTime  = time.Second
-	maxControl  = 1 << 20 // bytes of answers a client may leave unread
+	lingerTime = time.Second
+	maxControl = 1 << 20 // bytes of answers a client may leave unread
 )
 
 // conn is the spliced connection: mochi reads from it and writes to it as if it
@@ -43,222 +40,88 @@ type conn struct {
 	pending   pendingSubscribe
 	keepAlive time.Duration
 	expiry    *time.Timer // ends the connection with its credentials
-	ended     bool        // OnDisconnect has run
+	counted   bool        // in Stats.Connections
+	ended     bool        // its session knows that it is over
 
 	// Set by the reader before the session is attached, constant afterwards.
 	version   byte
 	clientID  string
+	assigned  bool // clientID is the broker's choice
+	resumed   bool // the session was there before
 	principal *identity.Principal
-	connect   *wire.Connect // the CONNECT, for its limits and its will
-	session   *session      // set by attach
+	connect   *wire.Connect    // the CONNECT, for its limits
+	asked     uint32           // the session expiry it asked for, in seconds
+	will      *message.Message // nil: none
+	session   *session         // set before CONNACK
 
 	unacked atomic.Int32 // QoS 1 and 2 publishes not yet answered
 
 	mu      sync.Mutex
 	ctl     []byte // bytes to write before any message
+	greeted bool   // CONNACK is among them or out: DISCONNECT may follow
 	ending  bool   // write ctl, then close
 	aborted bool   // close now
 
+	// filling is held while the writer takes messages out of the session, so that
+	// taking sending away means that the writer has let go of it.
+	filling sync.Mutex
+	sending *session
+
 	wake    chan struct{}
 	written chan struct{} // closed when the writer has ended
-	done    chan struct{} // closed when the connection is over in every respect
+	done    chan struct{} // closed when the session is free for another connection
 	reading sync.Mutex    // held during a read of the socket
 	out     outbound      // the writer's own
 }
 
 func newConn(b *Broker, l *listener, sock net.Conn) *conn {
-	c := &conn{
+	return &conn{
 		b: b, l: l, sock: sock,
 		wake: make(chan struct{}, 1), written: make(chan struct{}), done: make(chan struct{}),
 	}
-	_ = sock.SetReadDeadline(time.Now().Add(b.cfg.ConnectTimeout)) // a dead socket fails in the read that follows
-	go c.writeLoop()
-	return c
 }
 
-// finish ends what the connection still has after mochi let go of it.
+func (c *conn) start() {
+	_ = c.sock.SetReadDeadline(time.Now().Add(c.b.cfg.ConnectTimeout)) // a dead socket fails in the read that follows
+	go c.writeLoop()
+}
+
+// finish ends what the connection still has after mochi let go of it. The
+// session is free before the last bytes are out: a client that comes back does
+// not wait for its dead connection.
 func (c *conn) finish() {
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
 	_ = c.Close()
-	<-c.written
 	c.b.sessions.release(c)
 	close(c.done)
+	<-c.written
+}
+
+// recover keeps a panic, ours or mochi's, to the connection it happened on.
+func (c *conn) recover() {
+	if r := recover(); r != nil {
+		c.b.stats.Panics.Add(1)
+		c.b.log.Error("connection ended by a panic", "peer", c.remote(), "client", c.clientID, "err", fmt.Sprint(r), "stack", stack())
+		c.abort()
+	}
 }
 
 func (c *conn) remote() string { return c.sock.RemoteAddr().String() }
 
-// Read gives mochi the packets that are its business. Everything else that
-// arrives meanwhile is handled here, on mochi's reading goroutine.
-func (c *conn) Read(p []byte) (int, error) {
-	for len(c.pass) == 0 {
-		if err := c.next(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, c.pass)
-	c.pass = c.pass[n:]
-	return n, nil
-}
-
-// next handles buffered packets until one is for mochi, reading more as needed.
-func (c *conn) next() error {
-	for {
-		more, err := c.parse()
-		if err != nil {
-			return err
-		}
-		if !more {
-			return nil
-		}
-		if err := c.fill(); err != nil {
-			return err
-		}
-	}
-}
-
-// parse handles whole packets in the buffer. It returns true when it needs more
-// bytes, false when a packet was passed on to mochi.
-func (c *conn) parse() (bool, error) {
-	for {
-		if c.isEnding() {
-			return false, net.ErrClosed
-		}
-		n, fault := wire.Frame(c.buf[c.r:c.w], c.b.cfg.MaxPacketSize)
-		if fault != nil {
-			return false, c.fault(fault)
-		}
-		if n == 0 {
-			return true, nil
-		}
-		packet := c.buf[c.r : c.r+n]
-		if !c.sawFirst {
-			if err := c.connecting(packet); err != nil {
-				return false, err
-			}
-			c.sawFirst = true
-			c.passOn(n)
-			return false, nil
-		}
-		if isHot(packet[0]) {
-			if err := c.hotRun(); err != nil {
-				return false, err
-			}
-			continue
-		}
-		if err := c.vet(packet); err != nil {
-			return false, err
-		}
-		c.passOn(n)
-		return false, nil
-	}
-}
-
-// isHot says whether packets that begin with b are the broker's own business:
-// PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP.
-func isHot(b byte) bool { t := b >> 4; return t >= 3 && t <= 7 }
-
-// passOn gives the next n buffered bytes to mochi. It has read them all before
-// the buffer is touched again, because Read returns only those.
-func (c *conn) passOn(n int) {
-	c.pass = c.buf[c.r : c.r+n]
-	c.r += n
-}
-
-// vet refuses what mochi must not see.
-func (c *conn) vet(packet []byte) error {
-	if fault := wire.Vet(c.version, packet); fault != nil {
-		return c.fault(fault)
-	}
-	return nil
-}
-
-// fault ends the connection for a broken packet: MQTT 5 clients are told why.
-func (c *conn) fault(f *wire.Fault) error {
-	c.b.stats.Malformed.Add(1)
-	c.b.log.Warn("packet refused", "peer", c.remote(), "client", c.clientID, "reason", f.Reason, "clause", f.Clause)
-	if !c.sawFirst {
-		c.refuseConnect(f)
-		return f
-	}
-	c.disconnect(f.Code)
-	return f
-}
-
-// fill reads from the socket once.
-func (c *conn) fill() error {
-	c.room()
-	if c.sawFirst {
-		var deadline time.Time
-		if c.keepAlive > 0 {
-			deadline = time.Now().Add(c.keepAlive + c.keepAlive/2) // MQTT-3.1.2-22
-		}
-		_ = c.sock.SetReadDeadline(deadline) // a dead socket fails in the read below
-	}
-	c.reading.Lock()
-	defer c.reading.Unlock()
-	if c.isEnding() {
-		return net.ErrClosed
-	}
-	n, err := c.sock.Read(c.buf[c.w:])
-	c.w += n
-	if n > 0 {
-		return nil
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding() {
-		if c.sawFirst {
-			c.disconnect(wire.KeepAliveTimeout)
-		}
-		return errKeepAlive
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
-}
-
-// room makes space to read into: the buffer grows to what one packet or a busy
-// connection needs and shrinks again when traffic is small.
-func (c *conn) room() {
-	left := c.w - c.r
-	switch {
-	case c.buf == nil:
-		c.buf = make([]byte, firstBuffer)
-	case c.w == len(c.buf) && c.r == 0: // one packet larger than the buffer
-		c.resize(2 * len(c.buf))
-	case c.w == len(c.buf) && len(c.buf) < fullBuffer: // the last read filled it
-		c.resize(max(2*len(c.buf), 2*left))
-		c.small = 0
-	case left == 0 && len(c.buf) > firstBuffer && c.w <= firstBuffer:
-		if c.small++; c.small >= 64 {
-			c.buf, c.small = make([]byte, firstBuffer), 0
-		}
-		c.r, c.w = 0, 0
-	case left == 0:
-		c.r, c.w, c.small = 0, 0, 0
-	case c.r > 0:
-		copy(c.buf, c.buf[c.r:c.w])
-		c.r, c.w = 0, left
-	}
-	if c.r > 0 && c.w == c.r {
-		c.r, c.w = 0, 0
-	}
-}
-
-func (c *conn) resize(n int) {
-	next := make([]byte, min(n, c.b.cfg.MaxPacketSize+8+firstBuffer))
-	c.w = copy(next, c.buf[c.r:c.w])
-	c.r, c.buf = 0, next
-}
-
 // Write takes mochi's answers: CONNACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT.
 // They are written by the writer goroutine, before any message.
 func (c *conn) Write(p []byte) (int, error) {
-	if len(p) > 0 && p[0]>>4 == wire.DISCONNECT && c.version < 5 {
+	kind := wire.Type(p)
+	if kind == wire.DISCONNECT && c.version < 5 {
 		return len(p), nil // 3.1.1 servers have no DISCONNECT to send (section 3.14)
 	}
-	if !c.control(func(dst []byte) []byte { return append(dst, p...) }) {
+	ok := c.control(func(dst []byte) []byte {
+		c.greeted = c.greeted || kind == wire.CONNACK
+		return append(dst, p...)
+	})
+	if !ok {
 		return 0, net.ErrClosed
 	}
 	return len(p), nil
@@ -268,20 +131,25 @@ func (c *conn) Write(p []byte) (int, error) {
 // false when the connection takes no more. A client that lets answers pile up
 // unread loses its connection: they are the one queue without a window.
 func (c *conn) control(add func(dst []byte) []byte) bool {
-	c.mu.Lock()
-	if c.ending || c.aborted {
-		c.mu.Unlock()
-		return false
-	}
-	c.ctl = add(c.ctl)
-	over := len(c.ctl) > maxControl
-	c.mu.Unlock()
+	over, ok := c.appendControl(add)
 	if over {
 		c.abort()
 		return false
 	}
-	c.signal()
-	return true
+	if ok {
+		c.signal()
+	}
+	return ok
+}
+
+func (c *conn) appendControl(add func(dst []byte) []byte) (over, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending || c.aborted {
+		return false, false
+	}
+	c.ctl = add(c.ctl)
+	return len(c.ctl) > maxControl, true
 }
 
 func (c *conn) signal() {
@@ -299,10 +167,10 @@ func (c *conn) isEnding() bool {
 
 // disconnect ends the connection: an MQTT 5 client gets the reason, then what
 // is queued as control is flushed and the socket closed.
-func (c *conn) disconnect(code byte) {
+func (c *conn) disconnect(code byte, reason string) {
 	c.control(func(dst []byte) []byte {
-		if c.version == 5 && c.sawFirst {
-			dst = wire.AppendDisconnect(dst, code, "", c.maxPacket())
+		if c.greeted && c.version == wire.V5 {
+			dst = wire.AppendDisconnect(dst, code, reason, c.maxPacket())
 		}
 		return dst
 	})
@@ -310,10 +178,14 @@ func (c *conn) disconnect(code byte) {
 }
 
 // Close lets the writer flush and end the connection (mochi calls it to stop a
-// client). The reader is woken and reads no more.
+// client). The reader is woken and reads no more; a write that is stuck gets
+// little more time.
 func (c *conn) Close() error {
 	c.mu.Lock()
-	c.ending = true
+	if !c.ending {
+		c.ending = true
+		_ = c.sock.SetWriteDeadline(time.Now().Add(lingerTime)) // on a dead socket there is no write to end
+	}
 	c.mu.Unlock()
 	_ = c.sock.SetReadDeadline(time.Unix(1, 0)) // wakes a reader; on a dead socket there is none to wake
 	c.signal()
@@ -338,20 +210,24 @@ func (c *conn) linger() {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
+	var from net.Conn = c.sock
+	if ws, isWS := c.sock.(*wsConn); isWS {
+		from = ws.ws.NetConn() // a WebSocket reader does not work again after its deadline
+	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	if c.sock.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if from.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	var sink [512]byte
+	sink := make([]byte, 8<<10)
 	for range 4096 {
-		if _, err := c.sock.Read(sink[:]); err != nil {
+		if _, err := from.Read(sink); err != nil {
 			return
 		}
 	}
 }
 
-// handshake completes TLS before the first packet, within the connect timeout.
+// handshake returns the TLS state once the first packet has come; nil without TLS.
 func (c *conn) handshake() (*tls.ConnectionState, error) {
 	t, ok := c.sock.(*tls.Conn)
 	if ws, isWS := c.sock.(*wsConn); isWS {

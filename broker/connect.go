@@ -1,49 +1,79 @@
 package broker
 
 import (
+	"crypto/rand"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/penstock/broker/wire"
 	"github.com/penstock-io/penstock/identity"
 )
 
-// connecting vets and authenticates the first packet. What it refuses, mochi
-// never sees; what it admits, mochi need not doubt.
-func (c *conn) connecting(packet []byte) error {
+// connecting vets and authenticates the first packet and returns what mochi
+// shall read in its place. What it refuses, mochi never sees; what it admits,
+// mochi need not doubt.
+func (c *conn) connecting(packet []byte) ([]byte, error) {
 	cn, fault := wire.DecodeConnect(packet)
 	c.version = cn.Version
 	if fault != nil {
-		return c.fault(fault)
+		return nil, c.fault(fault)
 	}
-	c.connect = &cn
 	p, err := c.authenticate(&cn)
 	if err != nil {
 		c.b.log.Warn("client refused", "peer", c.remote(), "listener", c.l.cfg.Name, "client", cn.ClientID, "err", err)
-		return c.fault(connectFault(err))
+		return nil, c.fault(connectFault(err))
 	}
-	c.principal = p
-	if f := c.vetWill(cn.Will); f != nil {
-		return c.fault(f)
+	c.principal, c.connect = p, &cn
+	if f := c.takeWill(cn.Will); f != nil {
+		return nil, c.fault(f)
+	}
+	c.grant(&cn)
+	if f := c.b.sessions.claim(c); f != nil {
+		return nil, c.fault(f)
 	}
 	if !p.Expires.IsZero() { // a token's end is the connection's (contract 2.2)
-		c.expiry = time.AfterFunc(time.Until(p.Expires), func() { c.disconnect(wire.NotAuthorized) })
+		c.expiry = time.AfterFunc(time.Until(p.Expires), func() { c.disconnect(wire.NotAuthorized, "the credentials have expired") })
 	}
+	return forMochi(cn, c.clientID).Append(nil), nil
+}
+
+// grant sets the connection's terms from what the client asks for.
+func (c *conn) grant(cn *wire.Connect) {
 	c.aliases = wire.NewAliases(c.b.cfg.TopicAliasMax)
 	c.keepAlive = time.Duration(cn.KeepAlive) * time.Second
 	if most := c.b.cfg.KeepAliveMax; most > 0 && (c.keepAlive == 0 || c.keepAlive > most) {
 		c.keepAlive = most
 	}
+	c.asked = cn.SessionExpiry
+	cn.SessionExpiry = min(cn.SessionExpiry, c.b.longestExpiry())
 	c.clientID = cn.ClientID
-	if c.clientID == "" {
-		return nil // mochi assigns one; nobody else can hold it
+	if c.clientID == "" { // MQTT-3.1.3-6
+		c.clientID, c.assigned = "auto-"+strings.ToLower(rand.Text()), true
 	}
-	if !c.b.sessions.claim(c) {
-		return c.fault(&wire.Fault{Code: wire.ServerBusy, Connack: wire.ConnackUnavailable, Clause: "MQTT-3.1.4-3", Reason: errTakenOver.Error()})
+}
+
+// forMochi is a CONNECT without what the broker keeps to itself: will and
+// credentials.
+func forMochi(cn wire.Connect, clientID string) *wire.Connect {
+	cn.ClientID = clientID
+	cn.Will = nil
+	cn.HasUsername, cn.Username, cn.HasPassword, cn.Password = false, "", false, nil
+	cn.SessionExpiry = mochiExpiry(cn.SessionExpiry)
+	return &cn
+}
+
+// mochiExpiry leaves mochi only the choice between a session that ends with its
+// connection and one that does not end by itself.
+func mochiExpiry(seconds uint32) uint32 {
+	if seconds > 0 {
+		return wire.NeverExpires
 	}
-	if !c.b.sessions.owns(c) {
-		return c.fault(&wire.Fault{Code: wire.InvalidClientID, Connack: wire.ConnackClientID, Clause: "3.1.3.1", Reason: "client id belongs to another identity's session"})
-	}
-	return nil
+	return 0
+}
+
+func (b *Broker) longestExpiry() uint32 {
+	return uint32(min(b.cfg.SessionExpiryMax/time.Second, math.MaxUint32))
 }
 
 func (c *conn) authenticate(cn *wire.Connect) (*identity.Principal, error) {
@@ -61,15 +91,20 @@ func (c *conn) authenticate(cn *wire.Connect) (*identity.Principal, error) {
 	return c.b.guard.Authenticate(ask)
 }
 
-// vetWill holds the will to what its owner may publish; mochi does not.
-func (c *conn) vetWill(w *wire.Will) *wire.Fault {
+// takeWill holds the will to what its owner may publish; mochi does not.
+func (c *conn) takeWill(w *wire.Will) *wire.Fault {
 	if w == nil {
 		return nil
 	}
-	if !c.allowed(identity.Publish, w.Topic) {
-		return &wire.Fault{Code: wire.NotAuthorized, Connack: wire.ConnackUnauthorized, Clause: "MQTT-3.1.4-2", Reason: "not authorized to publish the will's topic"}
+	m, code := c.willMessage(w)
+	switch code {
+	case wire.Success:
+		c.will = m
+		return nil
+	case wire.NotAuthorized:
+		return &wire.Fault{Code: code, Connack: wire.ConnackUnauthorized, Clause: "MQTT-3.1.4-2", Reason: "not authorized to publish the will's topic"}
 	}
-	return nil
+	return &wire.Fault{Code: code, Clause: "3.1.3.3", Reason: "the will cannot be published: its topic or its size is not acceptable"}
 }
 
 func (c *conn) allowed(a identity.Action, topic string) bool {

@@ -24,9 +24,9 @@ var (
 	// ErrNotAuthorized: an Acceptor that wraps it makes the publisher see "not authorized".
 	ErrNotAuthorized = errors.New("not authorized")
 
-	errKeepAlive = errors.New("client was silent for longer than its keep-alive allows")
-	errTextFrame = errors.New("websocket text frame: MQTT uses binary frames only")
-	errTakenOver = errors.New("another connection uses the client id")
+	errKeepAlive   = errors.New("client was silent for longer than its keep-alive allows")
+	errTextFrame   = errors.New("websocket text frame: MQTT uses binary frames only")
+	errNotAccepted = errors.New("the message that this one repeats was not accepted")
 )
 
 // publishCode translates an Acceptor's error to the reason code of PUBACK and PUBREC.

@@ -13,7 +13,7 @@ import (
 )
 
 // hook is the broker's ear in mochi. All methods but the Stored… ones and
-// OnClientExpired run on the reading goroutine of the client's connection.
+// OnUnsubscribed run on the reading goroutine of the client's connection.
 type hook struct {
 	mqtt.HookBase
 	b *Broker
@@ -23,9 +23,9 @@ func (h *hook) ID() string { return "penstock" }
 
 func (h *hook) Provides(b byte) bool {
 	return bytes.IndexByte([]byte{
-		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
+		mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
 		mqtt.OnDisconnect, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPacketEncode,
-		mqtt.OnPacketProcessed, mqtt.OnPublish, mqtt.OnClientExpired, mqtt.StoredClients, mqtt.StoredSubscriptions,
+		mqtt.OnPacketProcessed, mqtt.OnPublish, mqtt.StoredClients, mqtt.StoredSubscriptions,
 	}, b) >= 0
 }
 
@@ -40,18 +40,6 @@ func connOf(cl *mqtt.Client) *conn {
 type pendingSubscribe struct {
 	existed []bool
 	codes   []byte
-}
-
-// OnConnect takes the will away from mochi, which would publish it past the
-// access rules and the Acceptor.
-func (h *hook) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
-	c := connOf(cl)
-	c.clientID = cl.ID
-	cl.Properties.Will = mqtt.Will{}
-	if granted := uint16(c.keepAlive.Seconds()); granted != c.connect.KeepAlive {
-		cl.State.Keepalive, cl.State.ServerKeepalive = granted, true
-	}
-	return nil
 }
 
 // OnConnectAuthenticate has nothing to add: the guard was asked before mochi saw
@@ -71,7 +59,7 @@ func (h *hook) OnSessionEstablish(cl *mqtt.Client, pk packets.Packet) {
 	c := connOf(cl)
 	if err := h.b.sessions.establish(c, pk.Connect.Clean); err != nil {
 		h.b.log.Error("establish session", "client", c.clientID, "err", err)
-		c.disconnect(wire.UnspecifiedError)
+		c.abort()
 	}
 }
 
@@ -82,10 +70,11 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 		return
 	}
 	h.b.stats.Connections.Add(1)
+	c.counted = true
 	h.b.wills.set(c)
-	if err := h.b.sessions.keep(c, cl); err != nil {
+	if err := h.b.sessions.keep(c.session); err != nil {
 		h.b.log.Error("store session", "client", c.clientID, "err", err)
-		c.disconnect(wire.UnspecifiedError)
+		c.disconnect(wire.UnspecifiedError, "the session cannot be stored")
 		return
 	}
 	c.session.attach(c)
@@ -95,31 +84,10 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 
 // OnDisconnect ends the connection's part; err is nil after a DISCONNECT that
 // takes the will along.
-func (h *hook) OnDisconnect(cl *mqtt.Client, err error, expire bool) {
-	c := connOf(cl)
-	if c == nil || c.session == nil {
-		return
+func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
+	if c := connOf(cl); c != nil && c.session != nil {
+		h.b.sessions.over(c, err)
 	}
-	c.ended = true
-	h.b.stats.Connections.Add(-1)
-	c.session.detach(c)
-	h.b.matches.changed()
-	if err == nil {
-		h.b.wills.cancel(c.clientID)
-	} else {
-		h.b.wills.due(c.clientID, expire)
-	}
-	if expire {
-		h.b.sessions.end(c.clientID)
-		return
-	}
-	h.b.sessions.shorten(c, cl.Properties.Props.SessionExpiryInterval)
-}
-
-func (h *hook) OnClientExpired(cl *mqtt.Client) {
-	h.b.server.UnsubscribeClient(cl) // mochi forgets the client and leaves its filters in the tree
-	h.b.wills.sessionEnded(cl.ID)
-	h.b.sessions.end(cl.ID)
 }
 
 func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
@@ -134,21 +102,30 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 
 // OnSubscribed comes before SUBACK: a persistent session's subscriptions are
 // durable when the client learns that it has them.
-func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
+func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 	c := connOf(cl)
 	c.pending.codes = append(c.pending.codes[:0], codes...)
-	h.changed(c, cl)
+	for i, f := range pk.Filters {
+		if codes[i] < wire.UnspecifiedError {
+			h.b.matches.deep.add(c.clientID, f)
+		}
+	}
+	h.changed(c)
 }
 
-func (h *hook) OnUnsubscribed(cl *mqtt.Client, _ packets.Packet) {
+func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
+	for _, f := range pk.Filters {
+		h.b.matches.deep.remove(cl.ID, f.Filter)
+	}
+	h.b.matches.changed()
 	if c := connOf(cl); c != nil && c.session != nil {
-		h.changed(c, cl)
+		h.changed(c)
 	}
 }
 
-func (h *hook) changed(c *conn, cl *mqtt.Client) {
+func (h *hook) changed(c *conn) {
 	h.b.matches.changed()
-	if err := h.b.sessions.keep(c, cl); err != nil {
+	if err := h.b.sessions.keep(c.session); err != nil {
 		h.b.log.Error("store subscriptions, connection closed", "client", c.clientID, "err", err)
 		c.abort()
 	}
@@ -174,13 +151,38 @@ func (h *hook) subscribed(c *conn) {
 	}
 }
 
-// OnPacketEncode completes the CONNACK with limits that mochi does not tell.
+// OnPacketEncode tells in CONNACK what the broker, not mochi, has decided, and
+// does not send a client's user properties back to it.
 func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
-	if pk.FixedHeader.Type == packets.Connack && cl.Properties.ProtocolVersion == 5 && pk.ReasonCode == 0 {
-		pk.Properties.TopicAliasMaximum = h.b.cfg.TopicAliasMax
-		pk.Properties.MaximumPacketSize = uint32(h.b.cfg.MaxPacketSize)
+	c := connOf(cl)
+	if c == nil {
+		return pk
+	}
+	switch pk.FixedHeader.Type {
+	case packets.Suback, packets.Unsuback:
+		pk.Properties.User = nil
+	case packets.Connack:
+		pk.SessionPresent = c.resumed
+		if c.version == wire.V5 {
+			c.terms(&pk.Properties)
+		}
 	}
 	return pk
+}
+
+func (c *conn) terms(p *packets.Properties) {
+	p.TopicAliasMaximum = c.b.cfg.TopicAliasMax
+	p.MaximumPacketSize = uint32(c.b.cfg.MaxPacketSize)
+	p.AssignedClientID = ""
+	if c.assigned {
+		p.AssignedClientID = c.clientID // MQTT-3.2.2-16
+	}
+	if c.connect.SessionExpiry != c.asked {
+		p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = c.connect.SessionExpiry, true
+	}
+	if granted := uint16(c.keepAlive.Seconds()); granted != c.connect.KeepAlive {
+		p.ServerKeepAlive, p.ServerKeepAliveFlag = granted, true // MQTT-3.1.2-21
+	}
 }
 
 // OnPublish meets what enters through mochi itself: packets injected by an
@@ -200,11 +202,16 @@ func (h *hook) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, err
 }
 
 func (h *hook) StoredClients() ([]storage.Client, error) {
-	clients, _ := h.b.sessions.stored()
-	return clients, nil
+	clients, _, err := h.b.sessions.restored()
+	return clients, err
 }
 
 func (h *hook) StoredSubscriptions() ([]storage.Subscription, error) {
-	_, subs := h.b.sessions.stored()
-	return subs, nil
+	_, subs, err := h.b.sessions.restored()
+	for _, s := range subs {
+		h.b.matches.deep.add(s.Client, packets.Subscription{
+			Filter: s.Filter, Qos: s.Qos, Identifier: s.Identifier, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
+		})
+	}
+	return subs, err
 }

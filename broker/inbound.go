@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"github.com/penstock-io/penstock/broker/wire"
-	"github.com/penstock-io/penstock/identity"
 	"github.com/penstock-io/penstock/iothub"
 	"github.com/penstock-io/penstock/message"
 )
@@ -16,18 +15,11 @@ import (
 // do not wait for a commit that grows without end.
 const maxRun = 1024
 
-// run is the PUBLISH packets that one read brought, and what they are owed.
-type run struct {
-	message.Batch
-	c    *conn
-	owed []owed
-}
-
 // owed is the answer to one PUBLISH of QoS 1 or 2, in the order they came.
 type owed struct {
 	id   uint16
 	qos  byte
-	code byte  // the answer when msg is -1
+	code byte  // the answer
 	msg  int32 // index into Messages; -1: nothing was handed on
 }
 
@@ -91,9 +83,11 @@ func (c *conn) publish(in *run, packet []byte, now int64) error {
 	if f := c.aliases.Resolve(&p); f != nil {
 		return c.fault(f)
 	}
-	if p.QoS == 2 && c.session.knows(p.ID) { // MQTT-4.3.3-10: answered again, not accepted again
-		in.owed = append(in.owed, owed{id: p.ID, qos: 2, msg: -1})
-		return nil
+	if p.QoS == 2 {
+		if taken, _ := c.session.knows(p.ID); taken { // MQTT-4.3.3-10: answered again, not accepted again
+			in.owed = append(in.owed, owed{id: p.ID, qos: 2, msg: -1})
+			return nil
+		}
 	}
 	if p.QoS > 0 && c.unacked.Add(1) > int32(c.b.cfg.ReceiveMaximum) && c.version == 5 {
 		return c.fault(&wire.Fault{Code: wire.ReceiveMaxExceeded, Clause: "MQTT-3.3.4-7", Reason: "more unacknowledged publishes than the receive maximum allows"})
@@ -111,7 +105,7 @@ func (c *conn) publish(in *run, packet []byte, now int64) error {
 	if p.QoS == 2 {
 		in.Records = c.session.receive(in.Records, p.ID)
 	}
-	c.b.distribute(in, m, c.clientID)
+	c.b.distribute(in, c.clientID)
 	return nil
 }
 
@@ -147,8 +141,11 @@ func (c *conn) address(m *message.Message, topic string) byte {
 	}
 	m.Kind, m.Topic = message.Plain, t.name
 	m.Device, m.Module = c.principal.Device, c.principal.Module
-	if m.Size() > iothub.MaxMessage {
+	switch {
+	case m.Size() > iothub.MaxMessage:
 		return wire.PacketTooLarge
+	case m.Retain && c.b.retained.full(t.name):
+		return wire.QuotaExceeded
 	}
 	return wire.Success
 }
@@ -175,25 +172,21 @@ func (c *conn) addressEvents(m *message.Message, topic string) byte {
 // completion goroutine: it appends bytes and wakes, it never waits.
 func (in *run) done(_ *message.Batch, errs []error) {
 	c := in.c
-	for i := range in.Messages {
-		if errs == nil || errs[i] == nil {
-			c.b.committed(&in.Messages[i], c.clientID)
-		}
-	}
+	c.b.settled(in, errs)
 	failed := in.resolve(errs)
 	c.control(func(dst []byte) []byte {
 		for _, o := range in.owed {
-			if o.code != wire.Success && c.version != 5 {
+			if o.code != wire.Success && c.version != wire.V5 {
 				return dst // 3.1.1 has no words: no acknowledgement, close
 			}
 			dst = wire.AppendAck(dst, c.version, answerType(o.qos), o.id, o.code)
 			if o.qos == 1 || o.code != wire.Success {
-				c.unacked.Add(-1)
+				c.answered()
 			}
 		}
 		return dst
 	})
-	if failed != nil && c.version != 5 {
+	if failed != nil && c.version != wire.V5 {
 		c.b.log.Warn("publish not stored, connection closed", "client", c.clientID, "err", failed)
 		_ = c.Close()
 	}
@@ -202,17 +195,28 @@ func (in *run) done(_ *message.Batch, errs []error) {
 // resolve turns the Acceptor's answers into reason codes. A refused QoS 2 id is
 // forgotten even if the connection is gone: its repetition is a new message.
 func (in *run) resolve(errs []error) (failed error) {
+	s := in.c.session
 	for i := range in.owed {
 		o := &in.owed[i]
-		if o.msg >= 0 && errs != nil {
-			o.code = publishCode(errs[o.msg])
-			if o.code != wire.Success {
-				failed = errs[o.msg]
-				in.c.b.stats.Unpublished.Add(1)
+		var err error
+		switch {
+		case o.msg >= 0 && errs != nil:
+			err = errs[o.msg]
+		case o.msg < 0 && o.qos == 2 && o.code == wire.Success:
+			if taken, _ := s.knows(o.id); !taken { // what it repeats was refused meanwhile
+				err = errNotAccepted
 			}
 		}
-		if o.qos == 2 && o.code != wire.Success {
-			in.c.session.forget(o.id)
+		if err != nil {
+			o.code, failed = publishCode(err), err
+			in.c.b.stats.Unpublished.Add(1)
+		}
+		switch {
+		case o.qos != 2 || o.msg < 0:
+		case err != nil:
+			s.refused(o.id, in.committed(errs))
+		default:
+			s.accepted(o.id)
 		}
 	}
 	return failed
@@ -252,59 +256,3 @@ func setProperties(m *message.Message, p *wire.Properties, now int64) {
 // text views bytes of a run as a string: a run's bytes are copied from the read
 // buffer once and never written again.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// topicCache remembers what a connection's few topics resolve to.
-type topicCache struct {
-	known  map[string]*topicInfo
-	last   *topicInfo
-	events string // device and module the client was last allowed to publish for
-	warned bool
-}
-
-type topicInfo struct {
-	name string // owned, unlike the packet's
-	code byte
-}
-
-const maxTopics = 64
-
-func (t *topicCache) get(c *conn, topic string) *topicInfo {
-	if t.last != nil && t.last.name == topic {
-		return t.last
-	}
-	info := t.known[topic]
-	if info == nil {
-		info = c.resolve(strings.Clone(topic))
-		if t.known == nil || len(t.known) >= maxTopics {
-			t.known = make(map[string]*topicInfo)
-		}
-		t.known[info.name] = info
-	}
-	t.last = info
-	return info
-}
-
-func (c *conn) resolve(topic string) *topicInfo {
-	info := &topicInfo{name: topic}
-	switch {
-	case strings.HasPrefix(topic, "$"):
-		// $iothub is not a place for messages, $SYS and $share are the server's (4.7.2).
-		info.code = wire.TopicNameInvalid
-	case !c.allowed(identity.Publish, topic):
-		info.code = wire.NotAuthorized
-	}
-	return info
-}
-
-// mayPublishFor asks the guard once per publisher a connection speaks for, not
-// once per message: the dialect's topics differ in every property bag.
-func (t *topicCache) mayPublishFor(c *conn, device, module, topic string) bool {
-	if n := len(device); len(t.events) == n+1+len(module) && t.events[:n] == device && t.events[n] == '/' && t.events[n+1:] == module {
-		return true
-	}
-	if !c.allowed(identity.Publish, topic) {
-		return false
-	}
-	t.events = device + "/" + module
-	return true
-}

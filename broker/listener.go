@@ -33,6 +33,7 @@ type listener struct {
 	ln        net.Listener
 	establish listeners.EstablishFn
 	closed    atomic.Bool
+	http      *http.Server // WebSocket only
 }
 
 func listen(b *Broker, cfg Listener) (*listener, error) {
@@ -40,7 +41,17 @@ func listen(b *Broker, cfg Listener) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen %s on %s: %w", cfg.Name, cfg.Address, err)
 	}
-	return &listener{b: b, cfg: cfg, ln: ln}, nil
+	l := &listener{b: b, cfg: cfg, ln: ln}
+	if cfg.WebSocket {
+		l.http = &http.Server{
+			Handler:           http.HandlerFunc(l.upgrade),
+			ReadHeaderTimeout: b.cfg.ConnectTimeout,
+			IdleTimeout:       b.cfg.ConnectTimeout, // who does not upgrade does not stay
+			MaxHeaderBytes:    16 << 10,
+			ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
+		}
+	}
+	return l, nil
 }
 
 // ID, Address, Protocol, Init and Close are what mochi asks of a listener.
@@ -62,8 +73,12 @@ func (l *listener) Protocol() string {
 }
 
 func (l *listener) shut() {
-	if l.closed.CompareAndSwap(false, true) {
-		_ = l.ln.Close() // nothing follows from a failed close of an accept socket
+	if !l.closed.CompareAndSwap(false, true) {
+		return
+	}
+	_ = l.ln.Close() // nothing follows from a failed close of an accept socket
+	if l.http != nil {
+		_ = l.http.Close() // ends what has not upgraded yet
 	}
 }
 
@@ -75,12 +90,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		ln = tls.NewListener(ln, l.cfg.TLS)
 	}
 	if l.cfg.WebSocket {
-		srv := &http.Server{
-			Handler:           http.HandlerFunc(l.upgrade),
-			ReadHeaderTimeout: l.b.cfg.ConnectTimeout,
-			ErrorLog:          slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),
-		}
-		if err := srv.Serve(ln); err != nil && !l.closed.Load() {
+		if err := l.http.Serve(ln); err != nil && !l.closed.Load() {
 			l.b.log.Error("websocket listener stopped", "listener", l.cfg.Name, "err", err)
 		}
 		return
@@ -100,31 +110,22 @@ func (l *listener) acceptLoop(ln net.Listener) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		l.b.active.Add(1)
-		go func() {
-			defer l.b.active.Done()
-			l.serve(sock)
-		}()
+		go l.serve(sock)
 	}
 }
 
 // serve runs one connection to its end. A panic, ours or mochi's, ends only it.
 func (l *listener) serve(sock net.Conn) {
-	if l.b.open.Add(1) > int64(l.b.cfg.MaxConnections) || l.b.closing.Load() {
-		l.b.open.Add(-1)
+	c := newConn(l.b, l, sock)
+	if !l.b.enter(c) {
 		l.b.stats.Refused.Add(1)
 		_ = sock.Close()
 		return
 	}
-	defer l.b.open.Add(-1)
-	c := newConn(l.b, l, sock)
+	defer l.b.leave(c)
+	c.start()
 	defer c.finish()
-	defer func() {
-		if r := recover(); r != nil {
-			l.b.stats.Panics.Add(1)
-			l.b.log.Error("connection ended by a panic", "peer", c.remote(), "client", c.clientID, "err", fmt.Sprint(r), "stack", stack())
-		}
-	}()
+	defer c.recover()
 	err := l.establish(l.cfg.Name, c)
 	l.b.log.Debug("connection ended", "peer", c.remote(), "client", c.clientID, "err", err)
 }

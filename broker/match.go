@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ type matches struct {
 	gen  atomic.Uint64
 	mu   sync.RWMutex
 	list map[string]*match
+	deep deepFilters
 }
 
 const maxMatches = 4096
@@ -43,7 +45,7 @@ func (x *matches) get(topic string) *match {
 	if len(x.list) >= maxMatches {
 		clear(x.list)
 	}
-	x.list[topic] = m
+	x.list[strings.Clone(topic)] = m
 	x.mu.Unlock()
 	return m
 }
@@ -51,14 +53,15 @@ func (x *matches) get(topic string) *match {
 func (x *matches) build(topic string, gen uint64) *match {
 	m := &match{gen: gen}
 	found := x.b.server.Topics.Subscribers(topic)
+	x.deep.match(topic, found)
 	for id, s := range found.Subscriptions {
 		if ses := x.b.sessions.get(id); ses != nil {
 			m.subs = append(m.subs, newSubscriber(ses, s))
 		}
 	}
-	for _, group := range found.Shared {
+	for _, filter := range slices.Sorted(maps.Keys(found.Shared)) {
 		var members []subscriber
-		for id, s := range group {
+		for id, s := range found.Shared[filter] {
 			if ses := x.b.sessions.get(id); ses != nil {
 				members = append(members, newSubscriber(ses, s))
 			}
@@ -77,8 +80,9 @@ type match struct {
 	gen    uint64
 	subs   []subscriber
 	groups []*shareGroup
-	plain  bool // no groups, no No Local: targets below are always right
-	fixed  [3][2][]message.Target
+	plain  bool                   // no groups, no No Local: fixed and live are always right
+	fixed  [3][2][]message.Target // by QoS and RETAIN
+	live   [3][]*subscriber       // by QoS
 }
 
 // subscriber is one session's merged subscriptions to a topic.
@@ -88,12 +92,6 @@ type subscriber struct {
 	rap     bool
 	noLocal bool
 	ids     []byte // encoded subscription identifier properties
-}
-
-// shareGroup is a shared subscription; its members take turns.
-type shareGroup struct {
-	members []subscriber
-	next    atomic.Uint32
 }
 
 func newSubscriber(s *session, p packets.Subscription) subscriber {
@@ -116,66 +114,52 @@ func newSubscriber(s *session, p packets.Subscription) subscriber {
 
 func (m *match) empty() bool { return len(m.subs) == 0 && len(m.groups) == 0 }
 
-// prepare computes the targets of the common case once.
+// prepare computes the common case once.
 func (m *match) prepare() {
 	m.plain = len(m.groups) == 0 && !slices.ContainsFunc(m.subs, func(s subscriber) bool { return s.noLocal })
 	if !m.plain {
 		return
 	}
-	for qos := byte(1); qos <= 2; qos++ {
+	for qos := range byte(3) {
 		for r := range 2 {
-			m.fixed[qos][r] = m.targets(&message.Message{QoS: qos, Retain: r == 1}, "")
+			m.fixed[qos][r], m.live[qos] = m.work(&message.Message{QoS: qos, Retain: r == 1}, "")
 		}
 	}
 }
 
-// durable returns the session queues that get msg, shared subscriptions
-// included; the slice may be shared with other messages.
-func (m *match) durable(msg *message.Message, publisher string) []message.Target {
-	if m.plain && msg.Expires == 0 {
-		r := 0
-		if msg.Retain {
-			r = 1
-		}
-		return m.fixed[msg.QoS][r]
+// split says who gets msg: the session queues, shared subscriptions included, and
+// the subscribers that take it from memory. The slices may be shared with other
+// messages.
+func (m *match) split(msg *message.Message, publisher string) ([]message.Target, []*subscriber) {
+	if !m.plain || msg.Expires != 0 {
+		return m.work(msg, publisher)
 	}
-	ts := m.targets(msg, publisher)
-	for _, g := range m.groups {
-		if s := g.pickDurable(msg.QoS); s != nil {
+	r := 0
+	if msg.Retain {
+		r = 1
+	}
+	return m.fixed[msg.QoS][r], m.live[msg.QoS]
+}
+
+func (m *match) work(msg *message.Message, publisher string) (ts []message.Target, live []*subscriber) {
+	add := func(s *subscriber) {
+		if s.s.durable(min(msg.QoS, s.qos)) {
 			ts = append(ts, s.target(msg))
+			return
 		}
+		live = append(live, s)
 	}
-	return ts
-}
-
-func (m *match) targets(msg *message.Message, publisher string) []message.Target {
-	var ts []message.Target
 	for i := range m.subs {
-		s := &m.subs[i]
-		if s.s.durable(min(msg.QoS, s.qos)) && !s.excludes(publisher) {
-			ts = append(ts, s.target(msg))
-		}
-	}
-	return ts
-}
-
-// live hands msg to the sessions that take it from memory; msg.Sessions, set
-// before, says which shared subscriptions have had their turn.
-func (m *match) live(msg *message.Message, publisher string) {
-	for i := range m.subs {
-		s := &m.subs[i]
-		if !s.s.durable(min(msg.QoS, s.qos)) && !s.excludes(publisher) {
-			s.push(msg)
+		if s := &m.subs[i]; !s.excludes(publisher) {
+			add(s)
 		}
 	}
 	for _, g := range m.groups {
-		if g.served(msg.Sessions) {
-			continue
-		}
-		if s := g.pickLive(); s != nil {
-			s.push(msg)
+		if s := g.pick(msg.QoS); s != nil {
+			add(s)
 		}
 	}
+	return ts, live
 }
 
 func (s *subscriber) push(msg *message.Message) {
@@ -186,51 +170,27 @@ func (s *subscriber) excludes(publisher string) bool {
 	return s.noLocal && publisher != "" && publisher == s.s.id // MQTT-3.8.3-3
 }
 
-// pickDurable picks the member whose queue takes a message of this QoS: a
-// connected one in turn, else one that will come back. It gives nil when the
-// next connected member takes from memory.
-func (g *shareGroup) pickDurable(qos byte) *subscriber {
+// shareGroup is a shared subscription; its members take turns.
+type shareGroup struct {
+	members []subscriber
+	next    atomic.Uint32
+}
+
+// pick returns the connected member whose turn it is, else one that will come
+// back for it, else nil.
+func (g *shareGroup) pick(qos byte) (waiting *subscriber) {
 	n := uint32(len(g.members))
 	start := g.next.Add(1)
-	var waiting *subscriber
 	for i := range n {
 		s := &g.members[(start+i)%n]
-		durable := s.s.durable(min(qos, s.qos))
 		if s.s.connected() {
-			if durable {
-				return s
-			}
-			return nil
+			return s
 		}
-		if durable && waiting == nil {
+		if waiting == nil && s.s.persistent && min(qos, s.qos) > 0 {
 			waiting = s
 		}
 	}
 	return waiting
-}
-
-// pickLive picks the connected member whose turn it is.
-func (g *shareGroup) pickLive() *subscriber {
-	n := uint32(len(g.members))
-	start := g.next.Load()
-	for i := range n {
-		if s := &g.members[(start+i)%n]; s.s.connected() {
-			return s
-		}
-	}
-	return nil
-}
-
-// served says whether one of the targets is a member's queue.
-func (g *shareGroup) served(ts []message.Target) bool {
-	for i := range ts {
-		for j := range g.members {
-			if ts[i].Queue == g.members[j].s.queueName() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // A session target's Meta tells its writer how to send: QoS and RETAIN in the

@@ -4,59 +4,104 @@ import (
 	"github.com/penstock-io/penstock/message"
 )
 
-// distribute adds the durable sessions that want m and gives connected ones
-// their live copy. QoS 2 copies wait for the commit: a refused message that its
-// publisher sends again would otherwise arrive twice.
-func (b *Broker) distribute(in *run, m *message.Message, publisher string) {
+// run is PUBLISH packets that become durable together, and what they are owed.
+type run struct {
+	message.Batch
+	c    *conn // nil: published from within
+	owed []owed
+	late []late
+	kept []*keptMessage
+}
+
+// late is the live delivery of a QoS 2 message. It waits for the commit: a
+// refused message that its publisher sends again would otherwise arrive twice.
+type late struct {
+	msg  int32 // index into Messages
+	subs []*subscriber
+}
+
+// distribute adds the durable sessions that want the run's last message, gives
+// connected ones their live copy and keeps it if it is to be retained. Who
+// subscribes from now on gets the retained message, so nobody misses it between
+// here and the commit.
+func (b *Broker) distribute(in *run, publisher string) {
+	i := len(in.Messages) - 1
+	m := &in.Messages[i]
 	if m.Kind != message.Plain || m.Topic == "" {
 		return
 	}
-	if m.Retain && b.records != nil {
-		in.Records = append(in.Records, b.retained.record(m))
+	if m.Retain {
+		k := b.retained.apply(m, int32(i))
+		in.kept = append(in.kept, k)
+		if b.records != nil {
+			in.Records = append(in.Records, k.record)
+		}
 	}
 	mt := b.matches.get(m.Topic)
 	if mt.empty() {
 		return
 	}
-	m.Sessions = mt.durable(m, publisher)
-	if m.QoS < 2 {
-		mt.live(m, publisher)
+	targets, live := mt.split(m, publisher)
+	m.Sessions = targets
+	switch {
+	case len(live) == 0:
+	case m.QoS == 2:
+		in.late = append(in.late, late{msg: int32(i), subs: live})
+	default:
+		for _, s := range live {
+			s.push(m)
+		}
 	}
 }
 
-// committed does what waits for the commit of m.
-func (b *Broker) committed(m *message.Message, publisher string) {
-	if m.Kind != message.Plain {
-		return
+// settled does what waits for the commit of the run.
+func (b *Broker) settled(in *run, errs []error) {
+	for _, k := range in.kept {
+		b.retained.settle(k, in, errs)
 	}
-	if m.Retain {
-		b.retained.apply(m)
+	for _, l := range in.late {
+		if errs != nil && errs[l.msg] != nil {
+			continue
+		}
+		for _, s := range l.subs {
+			s.push(&in.Messages[l.msg])
+		}
 	}
-	if m.QoS == 2 {
-		b.matches.get(m.Topic).live(m, publisher)
+}
+
+// committed says whether anything of the run was written.
+func (in *run) committed(errs []error) bool {
+	for _, err := range errs {
+		if err == nil {
+			return true
+		}
 	}
+	return errs == nil
 }
 
 // Publish brings m to the local subscribers and sessions of its topic and, if
-// m.Retain, keeps it: the way back inward of rules that end on a topic, and of
-// wills. Rules do not see it again. done is called once, when the durable part
-// is committed or refused; it must not block.
+// m.Retain, keeps it: the way back inward of rules that end on a topic. Rules do
+// not see it again. done is called once, when the durable part is committed or
+// refused; it must not block.
 func (b *Broker) Publish(m *message.Message, done func(error)) {
 	b.publish(m, true, done)
 }
 
 func (b *Broker) publish(m *message.Message, local bool, done func(error)) {
+	if m.Retain && b.retained.full(m.Topic) {
+		done(ErrQuota)
+		return
+	}
 	in := &run{}
 	in.Messages = []message.Message{*m}
 	in.Local = local
-	own := &in.Messages[0]
-	b.distribute(in, own, "")
+	b.distribute(in, "")
 	in.Done = func(_ *message.Batch, errs []error) {
+		b.settled(in, errs)
 		if errs != nil && errs[0] != nil {
 			done(errs[0])
 			return
 		}
-		b.committed(own, "")
 		done(nil)
 	}
 	b.accept.Accept(&in.Batch)

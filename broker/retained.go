@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -15,54 +16,141 @@ import (
 const bucketRetained = "mqtt-retained"
 
 // retained keeps the last message of each topic that asked for it. The record
-// is part of the message's own commit; the map follows after it.
+// is part of the message's own commit. The map has it from the moment the
+// message is distributed; if the commit fails, what was there before is back.
 type retained struct {
-	b    *Broker
-	mu   sync.RWMutex
-	list map[string]*message.Message
+	b     *Broker
+	mu    sync.RWMutex
+	list  map[string]*keptMessage
+	swept time.Time
 }
 
-func (r *retained) init(b *Broker) { r.b, r.list = b, make(map[string]*message.Message) }
+// keptMessage is one retained message, or the wish to have none.
+type keptMessage struct {
+	topic  string
+	msg    *message.Message // nil: deletes
+	record message.Record
+	index  int32        // in its run
+	prev   *keptMessage // what it replaced, until it is durable
+	done   bool         // durable
+}
+
+func (r *retained) init(b *Broker) { r.b, r.list = b, make(map[string]*keptMessage) }
 
 func (r *retained) restore() error {
 	return r.b.records.Records(bucketRetained, func(topic string, value []byte) error {
-		m, err := message.Decode(append([]byte(nil), value...))
+		m, err := message.Decode(bytes.Clone(value))
 		if err != nil {
 			return fmt.Errorf("retained message of %q: %w", topic, err)
 		}
-		r.list[topic] = &m
+		r.list[topic] = &keptMessage{topic: topic, msg: &m, done: true, record: message.Record{Bucket: bucketRetained, Key: topic}}
 		return nil
 	})
-}
-
-// record is the durable form of keeping m; an empty body deletes (MQTT-3.3.1-6).
-func (r *retained) record(m *message.Message) message.Record {
-	rec := message.Record{Bucket: bucketRetained, Key: m.Topic}
-	if len(m.Body) > 0 {
-		rec.Value = message.Append(nil, m)
-	}
-	return rec
 }
 
 // full says whether a further topic would exceed the limit.
 func (r *retained) full(topic string) bool {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.list) >= r.b.cfg.MaxRetained && r.list[topic] == nil
+	full := len(r.list) >= r.b.cfg.MaxRetained && r.list[topic] == nil
+	r.mu.RUnlock()
+	return full && !r.sweep()
 }
 
-func (r *retained) apply(m *message.Message) {
-	kept := *m
-	kept.Sessions = nil
-	kept.Body = append([]byte(nil), m.Body...) // its batch's memory must not live as long
-	kept.Topic = strings.Clone(m.Topic)
+// sweep makes room by forgetting expired messages, at most once a second.
+func (r *retained) sweep() (room bool) {
+	now := time.Now()
+	var gone []message.Record
+	r.mu.Lock()
+	if now.Sub(r.swept) > time.Second {
+		r.swept = now
+		for topic, k := range r.list {
+			if k.done && k.msg != nil && k.msg.Expires > 0 && k.msg.Expires <= now.UnixMilli() {
+				delete(r.list, topic)
+				gone = append(gone, message.Record{Bucket: bucketRetained, Key: topic})
+			}
+		}
+	}
+	room = len(r.list) < r.b.cfg.MaxRetained
+	r.mu.Unlock()
+	if len(gone) > 0 {
+		r.b.put(nil, gone...)
+	}
+	return room
+}
+
+// apply makes m its topic's retained message; an empty body deletes
+// (MQTT-3.3.1-6). The copy has memory of its own: a batch's must not live as long.
+func (r *retained) apply(m *message.Message, index int32) *keptMessage {
+	k := &keptMessage{topic: strings.Clone(m.Topic), index: index}
+	k.record = message.Record{Bucket: bucketRetained, Key: k.topic}
+	if len(m.Body) > 0 {
+		k.record.Value = message.Append(nil, m)
+		own, err := message.Decode(k.record.Value)
+		if err != nil { // our own encoding reads back
+			own = *m
+		}
+		k.msg = &own
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(m.Body) == 0 {
-		delete(r.list, m.Topic)
+	k.prev = r.list[k.topic]
+	r.list[k.topic] = k
+	return k
+}
+
+// settle ends the wait of k, whose message is part of a run.
+func (r *retained) settle(k *keptMessage, in *run, errs []error) {
+	if errs == nil || errs[k.index] == nil {
+		r.confirm(k)
 		return
 	}
-	r.list[kept.Topic] = &kept
+	if before, last := r.revert(k); last && in.committed(errs) && r.b.records != nil {
+		// The record went with the batch although its message was refused.
+		r.b.put(nil, before)
+	}
+}
+
+// confirm: commits decide the order, as they do on disk.
+func (r *retained) confirm(k *keptMessage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k.done, k.prev = true, nil
+	k.record.Value = nil // the map need not hold it twice
+	now := r.list[k.topic]
+	if now == nil || now.done && now != k {
+		r.list[k.topic], now = k, k
+	}
+	if now == k && k.msg == nil {
+		delete(r.list, k.topic)
+	}
+}
+
+// revert takes k back and returns the record of what holds in its place; last
+// says whether nothing newer replaced it.
+func (r *retained) revert(k *keptMessage) (before message.Record, last bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.list[k.topic]
+	if p != k {
+		for p != nil && p.prev != k {
+			p = p.prev
+		}
+		if p != nil {
+			p.prev = k.prev
+		}
+		return before, false
+	}
+	before = message.Record{Bucket: bucketRetained, Key: k.topic}
+	switch q := k.prev; {
+	case q == nil || q.done && q.msg == nil:
+		delete(r.list, k.topic)
+	default:
+		r.list[k.topic] = q
+		if q.msg != nil {
+			before.Value = message.Append(nil, q.msg)
+		}
+	}
+	return before, true
 }
 
 // send gives a new subscription the retained messages it asks for (3.8.3.1).
@@ -81,8 +169,8 @@ func (r *retained) send(c *conn, f packets.Subscription, existed bool) {
 	}
 	var queued run
 	for _, m := range found {
-		if !s.durable(min(m.QoS, f.Qos)) {
-			sub.push(m)
+		if qos := min(m.QoS, f.Qos); !s.durable(qos) {
+			s.push(out{msg: m, qos: qos, retain: true, own: true, ids: sub.ids})
 			continue
 		}
 		own := *m
@@ -103,51 +191,23 @@ func (r *retained) send(c *conn, f packets.Subscription, existed bool) {
 	r.b.accept.Accept(&queued.Batch)
 }
 
-func (r *retained) match(filter string) []*message.Message {
+func (r *retained) match(filter string) (found []*message.Message) {
 	now := time.Now().UnixMilli()
+	add := func(k *keptMessage) {
+		if k != nil && k.msg != nil && (k.msg.Expires == 0 || k.msg.Expires > now) {
+			found = append(found, k.msg)
+		}
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var found []*message.Message
-	for topic, m := range r.candidates(filter) {
-		if (m.Expires == 0 || m.Expires > now) && matchesFilter(filter, topic) {
-			found = append(found, m)
+	if !strings.ContainsAny(filter, "+#") {
+		add(r.list[filter])
+		return found
+	}
+	for topic, k := range r.list {
+		if matchesFilter(filter, topic) {
+			add(k)
 		}
 	}
 	return found
-}
-
-func (r *retained) candidates(filter string) map[string]*message.Message {
-	if strings.ContainsAny(filter, "+#") {
-		return r.list
-	}
-	if m := r.list[filter]; m != nil {
-		return map[string]*message.Message{filter: m}
-	}
-	return nil
-}
-
-// matchesFilter applies a topic filter (MQTT 5.0, 4.7).
-func matchesFilter(filter, topic string) bool {
-	if strings.HasPrefix(topic, "$") && (filter[0] == '+' || filter[0] == '#') {
-		return false // MQTT-4.7.2-1
-	}
-	for {
-		f, frest, fmore := strings.Cut(filter, "/")
-		if f == "#" {
-			return true
-		}
-		t, trest, tmore := strings.Cut(topic, "/")
-		if f != "+" && f != t {
-			return false
-		}
-		switch {
-		case !fmore && !tmore:
-			return true
-		case !tmore:
-			return frest == "#" // sport/# matches sport
-		case !fmore:
-			return false
-		}
-		filter, topic = frest, trest
-	}
 }

@@ -1,47 +1,40 @@
 package broker
 
 import (
-	"encoding/json"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/hooks/storage"
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/penstock-io/penstock/broker/wire"
 	"github.com/penstock-io/penstock/identity"
-	"github.com/penstock-io/penstock/message"
 )
 
-const (
-	bucketSessions  = "mqtt-sessions"
-	takeoverTimeout = 10 * time.Second
-)
+const takeoverTimeout = 10 * time.Second
 
 // sessions are the client ids the broker knows. mochi keeps its own list of
 // clients with their subscriptions; this one keeps who is connected, what is
 // under way, and the records of persistent sessions.
+//
+// Whoever holds a client id, a connection or the end of a session, is alone
+// with its session until it lets go.
 type sessions struct {
-	b      *Broker
-	mu     sync.RWMutex
-	list   map[string]*session
-	owners map[string]*conn          // client id → the connection that holds it
-	kept   map[string]*sessionRecord // persistent sessions
+	b       *Broker
+	mu      sync.RWMutex
+	list    map[string]*session
+	holders map[string]holder
+	stopped bool
 }
 
-// sessionRecord is what survives the process, as JSON under the client id.
-type sessionRecord struct {
-	Version byte                   `json:"version"`
-	Owner   string                 `json:"owner"` // the identity the session belongs to
-	Expiry  uint32                 `json:"expiry_seconds"`
-	Filters []packets.Subscription `json:"subscriptions"`
+type holder struct {
+	c    *conn         // nil: the session is being ended
+	done chan struct{} // closed when the id is free
 }
 
 func (x *sessions) init(b *Broker) {
-	x.b = b
-	x.list, x.owners, x.kept = make(map[string]*session), make(map[string]*conn), make(map[string]*sessionRecord)
+	x.b, x.list, x.holders = b, make(map[string]*session), make(map[string]holder)
 }
 
 func (x *sessions) get(id string) *session {
@@ -50,67 +43,53 @@ func (x *sessions) get(id string) *session {
 	return x.list[id]
 }
 
-// each calls f for every connected session's connection.
-func (x *sessions) each(f func(c *conn)) {
-	x.mu.RLock()
-	var all []*conn
-	for _, c := range x.owners {
-		all = append(all, c)
-	}
-	x.mu.RUnlock()
-	for _, c := range all {
-		f(c)
-	}
-}
+var (
+	faultForeign = &wire.Fault{Code: wire.InvalidClientID, Connack: wire.ConnackClientID, Clause: "3.1.3.1", Reason: "the client id belongs to another identity"}
+	faultTaken   = &wire.Fault{Code: wire.ServerBusy, Connack: wire.ConnackUnavailable, Clause: "MQTT-3.1.4-3", Reason: "the connection that uses the client id does not end"}
+)
 
 // claim makes c the only connection of its client id: an older one is told that
-// its session was taken over (MQTT-3.1.4-3) and has ended in every respect
-// before c's CONNECT reaches mochi, whose own takeover races with the end of the
-// old connection.
-func (x *sessions) claim(c *conn) bool {
+// its session was taken over (MQTT-3.1.4-3) and has let go of it before c's
+// CONNECT reaches mochi, whose own takeover races with the end of the old
+// connection. An identity can neither end nor resume what belongs to another one
+// by guessing a client id.
+func (x *sessions) claim(c *conn) *wire.Fault {
 	deadline := time.NewTimer(takeoverTimeout)
 	defer deadline.Stop()
 	for {
-		x.mu.Lock()
-		old := x.owners[c.clientID]
-		if old == nil {
-			x.owners[c.clientID] = c
+		old, foreign := x.hold(c)
+		switch {
+		case foreign:
+			return faultForeign
+		case old.done == nil:
+			return nil
+		case old.c != nil:
+			old.c.disconnect(wire.SessionTakenOver, "another connection uses the client id")
 		}
-		x.mu.Unlock()
-		if old == nil {
-			return true
-		}
-		old.disconnect(wire.SessionTakenOver)
 		select {
 		case <-old.done:
 		case <-deadline.C:
-			return false
+			return faultTaken
 		}
 	}
 }
 
-// release gives up what c holds when it is over.
-func (x *sessions) release(c *conn) {
-	if s := c.session; s != nil && !c.ended { // mochi stopped before the session was whole, or panicked
-		s.detach(c)
-		if !s.persistent {
-			x.end(c.clientID)
-		}
-	}
+// hold makes c the holder of its client id unless somebody is.
+func (x *sessions) hold(c *conn) (old holder, foreign bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.owners[c.clientID] == c {
-		delete(x.owners, c.clientID)
+	me := owner(c.principal)
+	old = x.holders[c.clientID]
+	if old.c != nil && owner(old.c.principal) != me {
+		return old, true
 	}
-}
-
-// owns says whether c's identity may resume the session kept under its client
-// id. An identity must not read another's queue by guessing its client id.
-func (x *sessions) owns(c *conn) bool {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	k := x.kept[c.clientID]
-	return k == nil || k.Owner == owner(c.principal)
+	if s := x.list[c.clientID]; s != nil && s.owner != me {
+		return old, true
+	}
+	if old.done == nil {
+		x.holders[c.clientID] = holder{c: c, done: c.done}
+	}
+	return old, false
 }
 
 func owner(p *identity.Principal) string {
@@ -126,95 +105,170 @@ func owner(p *identity.Principal) string {
 // establish gives c its session: the kept one, or a new one.
 func (x *sessions) establish(c *conn, clean bool) error {
 	persistent := c.connect.SessionExpiry > 0
-	x.mu.Lock()
-	s, k := x.list[c.clientID], x.kept[c.clientID]
+	s := x.get(c.clientID)
 	if s != nil && (clean || !s.persistent) {
-		delete(x.list, c.clientID)
-		delete(x.kept, c.clientID)
+		x.b.wills.sessionEnded(c.clientID)
+		x.end(c.clientID)
+		x.forget(c.clientID)
 		s = nil
 	}
-	x.mu.Unlock()
-	if k != nil && s == nil {
-		x.b.dropSession(c.clientID)
-	}
+	c.resumed = s != nil
 	if s == nil {
-		s = newSession(x.b, c.clientID, persistent)
-		if persistent && x.b.queues != nil {
-			q, err := x.b.queues.Queue(s.queueName())
-			if err != nil {
-				return fmt.Errorf("open session queue: %w", err)
-			}
-			s.queue = q
+		var err error
+		if s, err = x.create(c.clientID, persistent); err != nil {
+			return err
 		}
 	}
 	x.mu.Lock()
-	x.list[c.clientID] = s
-	if persistent {
-		if k = x.kept[c.clientID]; k == nil {
-			k = &sessionRecord{Owner: owner(c.principal)}
-			x.kept[c.clientID] = k
-		}
-		k.Version, k.Expiry = c.version, c.connect.SessionExpiry
+	if s.timer != nil {
+		s.timer.Stop()
 	}
+	s.owner, s.version, s.expiry = owner(c.principal), c.version, c.connect.SessionExpiry
+	x.list[c.clientID] = s
 	x.mu.Unlock()
 	c.session = s
 	return nil
 }
 
-// end removes the session of a client id that has neither connection nor future.
+func (x *sessions) create(id string, persistent bool) (*session, error) {
+	s := newSession(x.b, id, persistent)
+	if !persistent || x.b.queues == nil {
+		return s, nil
+	}
+	var life [4]byte
+	_, _ = rand.Read(life[:]) // never fails
+	s.life = binary.BigEndian.Uint32(life[:])
+	// A message that was on its way when an earlier session ended may have made
+	// its queue anew.
+	if err := x.b.queues.Drop(s.queueName()); err != nil {
+		return nil, fmt.Errorf("empty session queue: %w", err)
+	}
+	q, err := x.b.queues.Queue(s.queueName())
+	if err != nil {
+		return nil, fmt.Errorf("open session queue: %w", err)
+	}
+	s.queue = q
+	return s, nil
+}
+
+// release gives up what c holds when it is over.
+func (x *sessions) release(c *conn) {
+	if c.session != nil && !c.ended { // mochi stopped before the session was whole, or panicked
+		x.over(c, errors.New("connection failed"))
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.holders[c.clientID].c == c {
+		delete(x.holders, c.clientID)
+	}
+}
+
+// over ends c's part in its session; err is nil after a farewell that takes the
+// will along.
+func (x *sessions) over(c *conn, err error) {
+	c.ended = true
+	s, expire := c.session, c.connect.SessionExpiry == 0
+	s.detach(c)
+	if c.counted {
+		x.b.stats.Connections.Add(-1)
+		if err == nil {
+			x.b.wills.cancel(c.clientID)
+		} else {
+			x.b.wills.due(c.clientID, expire)
+		}
+	}
+	if expire {
+		x.end(c.clientID)
+		x.forget(c.clientID)
+		return
+	}
+	x.mu.Lock()
+	s.expiry = c.connect.SessionExpiry // DISCONNECT may have changed it (3.14.2.2.2)
+	x.mu.Unlock()
+	x.rewrite(s)
+	x.countdown(s)
+}
+
+// countdown lets a session without a connection live for its expiry interval.
+func (x *sessions) countdown(s *session) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.stopped {
+		s.timer = time.AfterFunc(time.Duration(s.expiry)*time.Second, func() { x.expire(s) })
+	}
+}
+
+// expire ends a session nobody came back to. It holds the client id meanwhile: a
+// client that connects at this moment waits and gets a new session.
+func (x *sessions) expire(s *session) {
+	h := holder{done: make(chan struct{})}
+	x.mu.Lock()
+	_, held := x.holders[s.id]
+	if held || x.stopped || x.list[s.id] != s {
+		x.mu.Unlock()
+		return
+	}
+	x.holders[s.id] = h
+	x.mu.Unlock()
+	x.b.wills.sessionEnded(s.id)
+	x.end(s.id)
+	x.forget(s.id)
+	x.mu.Lock()
+	delete(x.holders, s.id)
+	x.mu.Unlock()
+	close(h.done)
+}
+
+// end removes the session of a client id that has no future, with what is
+// stored of it.
 func (x *sessions) end(id string) {
 	x.mu.Lock()
-	s, kept := x.list[id], x.kept[id] != nil
+	s := x.list[id]
 	delete(x.list, id)
-	delete(x.kept, id)
 	x.mu.Unlock()
+	if s == nil {
+		return
+	}
 	x.b.matches.changed()
-	if s != nil && s.queue != nil || kept {
+	if s.persistent {
 		x.b.dropSession(id)
 	}
 }
 
-// dropSession deletes what the store keeps of a session. The queue's content is
-// counted as dropped by the store.
-func (b *Broker) dropSession(id string) {
-	if b.queues == nil {
-		return
+// forget makes mochi forget a client and its subscriptions.
+func (x *sessions) forget(id string) {
+	if cl, ok := x.b.server.Clients.Get(id); ok {
+		x.b.server.UnsubscribeClient(cl)
+		x.b.server.Clients.Delete(id)
 	}
-	if err := b.queues.Drop(queuePrefix + id); err != nil {
-		b.log.Error("drop session queue", "client", id, "err", err)
-	}
-	gone := []message.Record{{Bucket: bucketSessions, Key: id}}
-	for _, bucket := range []string{bucketReceive, bucketRelease} {
-		_ = b.records.Records(bucket, func(key string, _ []byte) error { // a failed read leaves ids that expire with their session's next end
-			if client, _, ok := parsePacketKey(key); ok && client == id {
-				gone = append(gone, message.Record{Bucket: bucket, Key: key})
-			}
-			return nil
-		})
-	}
-	b.put(nil, gone...)
 }
 
-// keep writes the record of a persistent session and waits until it is durable.
-func (x *sessions) keep(c *conn, cl *mqtt.Client) error {
+// resume starts the countdown of restored sessions. It counts from now: how long
+// the hub was down says nothing about the clients.
+func (x *sessions) resume() {
+	x.mu.RLock()
+	var idle []*session
+	for id, s := range x.list {
+		if _, held := x.holders[id]; !held && s.timer == nil {
+			idle = append(idle, s)
+		}
+	}
+	x.mu.RUnlock()
+	for _, s := range idle {
+		x.countdown(s)
+	}
+}
+
+// stop ends the countdowns.
+func (x *sessions) stop() {
 	x.mu.Lock()
-	k := x.kept[c.clientID]
-	if k == nil || x.b.records == nil {
-		x.mu.Unlock()
-		return nil
+	defer x.mu.Unlock()
+	x.stopped = true
+	for _, s := range x.list {
+		if s.timer != nil {
+			s.timer.Stop()
+		}
 	}
-	k.Filters = k.Filters[:0]
-	for _, s := range cl.State.Subscriptions.GetAll() {
-		k.Filters = append(k.Filters, s)
-	}
-	value, err := json.Marshal(k)
-	x.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("encode session %q: %w", c.clientID, err)
-	}
-	stored := make(chan error, 1)
-	x.b.records.Put(func(err error) { stored <- err }, message.Record{Bucket: bucketSessions, Key: c.clientID, Value: value})
-	return <-stored
 }
 
 // subscribed says whether a client has one of the filters, and at which QoS.
@@ -229,78 +283,4 @@ func (x *sessions) subscribed(id string, filters []string) (byte, bool) {
 		}
 	}
 	return 0, false
-}
-
-// restore reads the kept sessions; mochi asks for them when it starts to serve.
-func (x *sessions) restore() error {
-	err := x.b.records.Records(bucketSessions, func(id string, value []byte) error {
-		k := new(sessionRecord)
-		if err := json.Unmarshal(value, k); err != nil {
-			return fmt.Errorf("session record %q is damaged: %w", id, err)
-		}
-		s := newSession(x.b, id, true)
-		q, err := x.b.queues.Queue(s.queueName())
-		if err != nil {
-			return fmt.Errorf("open session queue %q: %w", id, err)
-		}
-		s.queue = q
-		x.list[id], x.kept[id] = s, k
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return x.restoreIDs()
-}
-
-func (x *sessions) restoreIDs() error {
-	for bucket, add := range map[string]func(s *session, id uint16){
-		bucketReceive: func(s *session, id uint16) { s.received[id] = false },
-		bucketRelease: func(s *session, id uint16) { s.release[id] = true },
-	} {
-		err := x.b.records.Records(bucket, func(key string, _ []byte) error {
-			client, id, ok := parsePacketKey(key)
-			if s := x.list[client]; ok && s != nil {
-				add(s, id)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stored returns the kept sessions in mochi's terms.
-func (x *sessions) stored() (clients []storage.Client, subs []storage.Subscription) {
-	for id, k := range x.kept {
-		clients = append(clients, storage.Client{
-			ID: id, ProtocolVersion: k.Version,
-			Properties: storage.ClientProperties{SessionExpiryInterval: k.Expiry, SessionExpiryIntervalFlag: k.Version == 5},
-		})
-		for _, f := range k.Filters {
-			subs = append(subs, storage.Subscription{
-				Client: id, Filter: f.Filter, Qos: f.Qos, Identifier: f.Identifier, NoLocal: f.NoLocal,
-				RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling,
-			})
-		}
-	}
-	return clients, subs
-}
-
-// shorten notes the expiry a client's DISCONNECT set (3.14.2.2.2).
-func (x *sessions) shorten(c *conn, expiry uint32) {
-	x.mu.Lock()
-	k := x.kept[c.clientID]
-	if k == nil || c.version != 5 || k.Expiry == expiry {
-		x.mu.Unlock()
-		return
-	}
-	k.Expiry = expiry
-	value, err := json.Marshal(k)
-	x.mu.Unlock()
-	if err == nil {
-		x.b.put(nil, message.Record{Bucket: bucketSessions, Key: c.clientID, Value: value})
-	}
 }

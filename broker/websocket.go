@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -24,8 +25,6 @@ func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the upgrader has answered
 	}
-	l.b.active.Add(1)
-	defer l.b.active.Done()
 	l.serve(&wsConn{ws: ws})
 }
 
@@ -43,8 +42,9 @@ func (l *listener) originAllowed(r *http.Request) bool {
 // wsConn presents the binary frames of a WebSocket as one byte stream; packets
 // need not align with frames (MQTT-6.0.0-2).
 type wsConn struct {
-	ws *websocket.Conn
-	r  io.Reader
+	ws    *websocket.Conn
+	r     io.Reader
+	limit atomic.Pointer[time.Time] // for the next write
 }
 
 func (c *wsConn) Read(p []byte) (int, error) {
@@ -70,6 +70,9 @@ func (c *wsConn) Read(p []byte) (int, error) {
 }
 
 func (c *wsConn) Write(p []byte) (int, error) {
+	if t := c.limit.Load(); t != nil {
+		_ = c.ws.SetWriteDeadline(*t) // never fails
+	}
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
@@ -81,9 +84,15 @@ func (c *wsConn) CloseWrite() error {
 	return c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
 }
 
-func (c *wsConn) Close() error                       { return c.ws.Close() }
-func (c *wsConn) LocalAddr() net.Addr                { return c.ws.LocalAddr() }
-func (c *wsConn) RemoteAddr() net.Addr               { return c.ws.RemoteAddr() }
-func (c *wsConn) SetDeadline(t time.Time) error      { return c.ws.NetConn().SetDeadline(t) }
-func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
-func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
+// SetWriteDeadline also ends a write that is under way; the WebSocket's own
+// deadline is the writer's and counts from the next write on.
+func (c *wsConn) SetWriteDeadline(t time.Time) error {
+	c.limit.Store(&t)
+	return c.ws.NetConn().SetWriteDeadline(t)
+}
+
+func (c *wsConn) Close() error                      { return c.ws.Close() }
+func (c *wsConn) LocalAddr() net.Addr               { return c.ws.LocalAddr() }
+func (c *wsConn) RemoteAddr() net.Addr              { return c.ws.RemoteAddr() }
+func (c *wsConn) SetDeadline(t time.Time) error     { return c.ws.NetConn().SetDeadline(t) }
+func (c *wsConn) SetReadDeadline(t time.Time) error { return c.ws.SetReadDeadline(t) }

@@ -3,12 +3,10 @@ package broker
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/penstock-io/penstock/broker/wire"
-	"github.com/penstock-io/penstock/iothub"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -62,17 +60,11 @@ func (x *wills) resume() {
 // set replaces what is kept for a client by the will of its new connection, if any.
 func (x *wills) set(c *conn) {
 	x.cancel(c.clientID)
-	w := c.connect.Will
-	if w == nil {
+	if c.will == nil {
 		return
 	}
-	m, err := x.build(c, w)
-	if err != nil {
-		x.b.log.Warn("will ignored", "client", c.clientID, "topic", w.Topic, "err", err)
-		return
-	}
-	delay := min(int64(w.Delay), int64(c.connect.SessionExpiry)) // 3.1.3.2.2: not after the session's end
-	kept := &will{Message: message.Append(nil, m), Delay: delay}
+	delay := min(int64(c.connect.Will.Delay), int64(c.connect.SessionExpiry)) // 3.1.3.2.2: not after the session's end
+	kept := &will{Message: message.Append(nil, c.will), Delay: delay}
 	x.mu.Lock()
 	x.list[c.clientID] = kept
 	x.mu.Unlock()
@@ -81,21 +73,16 @@ func (x *wills) set(c *conn) {
 	}
 }
 
-// build makes the message of a will. In the dialect it is telemetry marked as a
-// will (contract 2.1).
-func (x *wills) build(c *conn, w *wire.Will) (*message.Message, error) {
+// willMessage makes the message of a will, or says why it may not be published.
+// In the dialect it is telemetry marked as a will (contract 2.1).
+func (c *conn) willMessage(w *wire.Will) (*message.Message, byte) {
 	m := &message.Message{QoS: w.QoS, Retain: w.Retain, Body: w.Payload}
 	setProperties(m, &w.Properties, 0)
-	if strings.HasPrefix(w.Topic, "devices/") {
-		if _, is, _ := iothub.ParseEvents(w.Topic); is {
-			err := iothub.DecodeEvents(w.Topic, m)
-			m.System = append(m.System, message.Property{Name: message.SysMessageType, Value: "Will"})
-			return m, err
-		}
+	code := c.address(m, w.Topic)
+	if m.Kind == message.Telemetry {
+		m.System = append(m.System, message.Property{Name: message.SysMessageType, Value: "Will"})
 	}
-	m.Kind, m.Topic = message.Plain, w.Topic
-	m.Device, m.Module = c.principal.Device, c.principal.Module
-	return m, nil
+	return m, code
 }
 
 // cancel forgets a client's will: it said goodbye, or is back.
@@ -118,7 +105,7 @@ func (x *wills) due(id string, sessionOver bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	w := x.list[id]
-	if w == nil || x.stopped || x.b.closing.Load() {
+	if w == nil || x.stopped || x.b.stopping() {
 		return // a hub that stops leaves the will to its next run
 	}
 	delay := time.Duration(w.Delay) * time.Second
@@ -128,13 +115,15 @@ func (x *wills) due(id string, sessionOver bool) {
 	w.timer = time.AfterFunc(delay, func() { x.publish(id, w) })
 }
 
+// sessionEnded publishes a delayed will whose session ends before the delay.
 func (x *wills) sessionEnded(id string) {
 	x.mu.Lock()
 	w := x.list[id]
-	if w != nil && w.timer != nil {
-		w.timer.Reset(0)
-	}
+	waits := w != nil && w.timer != nil && w.timer.Stop()
 	x.mu.Unlock()
+	if waits {
+		x.publish(id, w)
+	}
 }
 
 func (x *wills) publish(id string, w *will) {
