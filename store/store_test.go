@@ -112,6 +112,7 @@ func TestSettledStaysSettledAfterReopen(t *testing.T) {
 	same(t, "dropped", accountOf(t, s, "q", "other").Dropped, map[string]uint64{"policy": 1})
 	balanced(t, s)
 	same(t, "after reopen", bodies(lease(t, q, 10)), []string{"0", "2", "4"})
+	same(t, "floor", q.Floor(), uint64(1))
 	q.SettleAll([]uint64{1, 3, 5})
 	flush(t, q)
 	same(t, "queued", accountOf(t, s, "q", "r").Queued, uint64(0))
@@ -133,6 +134,36 @@ func TestSequencesAreNotReusedAfterDrainAndReopen(t *testing.T) {
 	s = openAt(t, Config{Dir: dir})
 	add(t, s, item("c", to("q")))
 	same(t, "sequence", lease(t, queue(t, s, "q"), 1)[0].Seq, uint64(3))
+}
+
+// A lease reads blocks without holding the queue; one that was settled and
+// deleted meanwhile must not come to life again.
+func TestBlockDeletedDuringReadIsNotLeased(t *testing.T) {
+	s := open(t)
+	q := queue(t, s, "q")
+	add(t, s, item("a", to("q")))
+	r, ok := q.nextRun([]Lane{Live})
+	if !ok {
+		t.Fatal("nothing waits")
+	}
+	blocks, err := q.read(r, 10, 1000)
+	if err != nil || len(blocks) != 1 {
+		t.Fatalf("read %d blocks: %v", len(blocks), err)
+	}
+	lease(t, q, 1)
+	q.Settle(1, message.Delivered, "")
+	flush(t, q)
+	l := leaser{q: q, left: 10, bytes: 1000}
+	if more, err := l.take(r, blocks[0], blocks[0].value[blockHeader:]); more || err != nil || len(l.dst) > 0 {
+		t.Fatalf("leased %d from a deleted block: %v", len(l.dst), err)
+	}
+	same(t, "open blocks", len(q.open), 0)
+}
+
+func TestWritesAreSynced(t *testing.T) {
+	if !open(t).db.Opts().SyncWrites {
+		t.Fatal("accepted would not mean on disk")
+	}
 }
 
 func TestLanes(t *testing.T) {
