@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -432,4 +433,21 @@ func TestClosedStoreAnswers(t *testing.T) {
 		t.Fatalf("drop: %v", err)
 	}
 	q.Rewind()
+}
+
+// Badger v4.9.6 only logs that its value log could not be synced (value.go,
+// "Error while curlf sync"); the store must take it for what it is.
+func TestFailedValueLogSyncStopsTheStore(t *testing.T) {
+	s := openAt(t, Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	add(t, s, item("a", to("q")))
+	s.blog.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
+	if errs := tryAdd(s, item("b", to("q"))); errs == nil {
+		t.Fatal("accepted without a sync")
+	}
+	if errs := tryAdd(s, item("c", to("q"))); !errors.Is(errs[0], ErrBroken) {
+		t.Fatalf("afterwards: %v", errs)
+	}
+	if !s.Stats().Broken {
+		t.Fatal("the figures do not say so")
+	}
 }
