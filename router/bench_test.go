@@ -1,24 +1,21 @@
 package router
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/penstock-io/penstock/message"
+	"github.com/penstock-io/penstock/rules"
 	"github.com/penstock-io/penstock/store"
 )
 
-// hot is one rule with a condition on the body.
-type hot struct{ to }
-
-func (h hot) Match(m *message.Message, dst []message.Target) []message.Target {
-	if i := bytes.Index(m.Body, []byte(`"temperature":`)); i < 0 || m.Body[i+14] < '3' {
-		return dst
-	}
-	return h.to.Match(m, dst)
-}
+const benchRule = `rules:
+  - name: hot
+    from: devices/*
+    where: body.machine.temperature > 25
+    into: $upstream
+`
 
 func telemetry(n int, ids bool) []message.Message {
 	body := fmt.Appendf(nil, `{"machine":{"id":"press-7","temperature":31.5},"pad":"%0200d"}`, 0)
@@ -37,8 +34,12 @@ func telemetry(n int, ids bool) []message.Message {
 func BenchmarkAccept(b *testing.B) {
 	for _, ids := range []bool{false, true} {
 		b.Run(fmt.Sprintf("ids=%v", ids), func(b *testing.B) {
+			set, err := rules.Compile(rules.Input{Files: []rules.File{{Name: "bench.yaml", Data: []byte(benchRule)}}})
+			if err != nil {
+				b.Fatal(err)
+			}
 			r := newBench(b, Config{}, store.Config{}, nil)
-			swap(b, r.Router, hot{to{"$upstream"}})
+			swap(b, r.Router, set)
 			const size, connections = 64, 16
 			idle := make(chan *message.Batch, connections)
 			for range connections {
@@ -62,6 +63,9 @@ func BenchmarkAccept(b *testing.B) {
 				<-idle
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			if l := r.Ledger(); l.Unrouted+l.Duplicates+l.Refused > 0 || !l.Total.Balanced {
+				b.Errorf("ledger %+v", l)
+			}
 		})
 	}
 }
