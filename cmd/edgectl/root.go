@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -72,12 +74,17 @@ func (o *output) exit(err error) int {
 		return int(code)
 	case errors.As(err, &u):
 		return exitUsage
-	case errors.Is(err, edge.ErrUnavailable), errors.Is(err, cloud.ErrUnavailable):
+	case errors.Is(err, edge.ErrUnavailable), errors.Is(err, syscall.ECONNREFUSED):
 		return exitUnavailable
-	case errors.Is(err, edge.ErrNotFound), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, edge.ErrNotFound), errors.Is(err, os.ErrNotExist), isCloudNotFound(err):
 		return exitNotFound
 	}
 	return exitFailed
+}
+
+func isCloudNotFound(err error) bool {
+	var answer *cloud.Error
+	return errors.As(err, &answer) && answer.Status == http.StatusNotFound
 }
 
 // exitCode is an error that says nothing but how to end.

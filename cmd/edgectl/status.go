@@ -53,7 +53,7 @@ func passwordCommand(out *output) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return out.print(map[string]string{"password_hash": hash.Reveal()}, func(w io.Writer) { fmt.Fprintln(w, hash.Reveal()) })
+				return out.print(map[string]string{"password_hash": hash}, func(w io.Writer) { fmt.Fprintln(w, hash) })
 			}
 			if err != nil && err != io.EOF {
 				return err
