@@ -35,7 +35,9 @@ func (g guard) Authenticate(c *identity.Connect) (*identity.Principal, error) {
 	return &identity.Principal{User: c.Username}, nil
 }
 
-func (g guard) Allow(_ *identity.Principal, _ identity.Action, topic string) bool { return !g.deny[topic] }
+func (g guard) Allow(_ *identity.Principal, _ identity.Action, topic string) bool {
+	return !g.deny[topic]
+}
 
 // instant accepts everything at once, in order, from a goroutine of its own.
 type instant struct{ ch chan *message.Batch }

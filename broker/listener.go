@@ -28,12 +28,11 @@ type Listener struct {
 // listener adapts one Listener to mochi: it accepts sockets, wraps each in a
 // spliced connection and hands that to mochi's session code.
 type listener struct {
-	b         *Broker
-	cfg       Listener
-	ln        net.Listener
-	establish listeners.EstablishFn
-	closed    atomic.Bool
-	http      *http.Server // WebSocket only
+	b      *Broker
+	cfg    Listener
+	ln     net.Listener
+	closed atomic.Bool
+	http   *http.Server // WebSocket only
 }
 
 func listen(b *Broker, cfg Listener) (*listener, error) {
@@ -83,8 +82,7 @@ func (l *listener) shut() {
 }
 
 // Serve accepts until the listener is closed.
-func (l *listener) Serve(establish listeners.EstablishFn) {
-	l.establish = establish
+func (l *listener) Serve(listeners.EstablishFn) {
 	ln := l.ln
 	if l.cfg.TLS != nil {
 		ln = tls.NewListener(ln, l.cfg.TLS)
@@ -126,6 +124,6 @@ func (l *listener) serve(sock net.Conn) {
 	c.start()
 	defer c.finish()
 	defer c.recover()
-	err := l.establish(l.cfg.Name, c)
+	err := l.b.server.EstablishConnection(l.cfg.Name, c)
 	l.b.log.Debug("connection ended", "peer", c.remote(), "client", c.clientID, "err", err)
 }
