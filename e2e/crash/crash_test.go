@@ -24,13 +24,13 @@ type plan struct {
 
 func newPlan(t *testing.T) plan {
 	t.Helper()
-	p := plan{pause: 300 * time.Millisecond, stopped: 2 * time.Second, backlog: 24 << 20, rate: 150}
+	p := plan{pause: 300 * time.Millisecond, stopped: 2 * time.Second, backlog: 16 << 20, rate: 400}
 	if v := os.Getenv("PENSTOCK_CRASH"); v != "" {
 		var err error
 		if p.total, err = time.ParseDuration(v); err != nil {
 			t.Fatalf("PENSTOCK_CRASH: %v", err)
 		}
-		p.pause, p.stopped, p.backlog, p.rate = 3*time.Second, 20*time.Second, 1<<30, 500
+		p.pause, p.stopped, p.backlog, p.rate = 3*time.Second, 20*time.Second, 1<<30, 1000
 	}
 	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("PENSTOCK_CRASH_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64)
 	if err != nil {
@@ -74,7 +74,8 @@ var faults = map[string]func(r *rig, p *plan){
 		r.edge.start()
 		r.cloud.signal(syscall.SIGCONT)
 	},
-	"cut the line": func(r *rig, p *plan) { r.proxy.Cut() },
+	"cut the leaves": func(r *rig, p *plan) { r.front.Cut() },
+	"cut the line":   func(r *rig, p *plan) { r.proxy.Cut() },
 	"freeze the line": func(r *rig, p *plan) {
 		r.proxy.Freeze()
 		passes(p.upTo(p.stopped))
@@ -135,7 +136,7 @@ func TestCrashBacklog(t *testing.T) {
 	r := newRig(t)
 	r.proxy.Refuse(true)
 	r.proxy.Cut()
-	w := publishers(r, 1e6, 16<<10)
+	w := publishers(r, 1e6, 8<<10)
 	until(t, "the backlog", drainTimeout, func() error {
 		s, err := r.edgeAPI.Status(t.Context())
 		if err == nil && s.Store.QueuedBytes < p.backlog {

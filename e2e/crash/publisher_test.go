@@ -142,7 +142,7 @@ func publishers(r *rig, perSecond float64, size int) *crew {
 	began := time.Now()
 	for i := range leaves {
 		w.each = append(w.each, &publisher{
-			t: r.t, addr: r.edgeMQTT, device: leafName(i), body: strings.Repeat("x", size),
+			t: r.t, addr: r.front.Addr(), device: leafName(i), body: strings.Repeat("x", size),
 			goal: func() uint64 { return uint64(time.Since(began).Seconds() * perSecond) },
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	cloud "github.com/penstock-io/penstock/cloudhub/client"
 	edge "github.com/penstock-io/penstock/edgehub/client"
@@ -21,6 +22,11 @@ const (
 	hubHost    = "penstock"
 	edgeDevice = "edge-1"
 	leaves     = 8
+
+	// Delays keep messages and their acknowledgements under way long enough to
+	// be lost.
+	frontDelay = 5 * time.Millisecond
+	lineDelay  = 30 * time.Millisecond
 )
 
 var key = base64.StdEncoding.EncodeToString([]byte("a key of thirty-two bytes, no more"))
@@ -32,8 +38,8 @@ type rig struct {
 	t         *testing.T
 	edge      *child
 	cloud     *child
-	proxy     *faultproxy.Proxy
-	edgeMQTT  string
+	front     *faultproxy.Proxy // between the leaves and the edge
+	proxy     *faultproxy.Proxy // between the edge and the cloud
 	edgeAPI   *edge.Client
 	cloudAPI  *cloud.Client
 	cloudBase string
@@ -51,13 +57,10 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	r := &rig{t: t, edgeMQTT: freeAddr(t), tokenFile: filepath.Join(dir, "token")}
-	cloudMQTT, api := freeAddr(t), freeAddr(t)
+	r := &rig{t: t, tokenFile: filepath.Join(dir, "token")}
+	edgeMQTT, cloudMQTT, api := freeAddr(t), freeAddr(t), freeAddr(t)
 	r.cloudBase = "http://" + api
-	if r.proxy, err = faultproxy.New(cloudMQTT); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.proxy.Close)
+	r.front, r.proxy = newProxy(t, edgeMQTT, frontDelay), newProxy(t, cloudMQTT, lineDelay)
 	socket := filepath.Join(dir, "s")
 	r.edgeAPI = edge.New(socket)
 
@@ -72,7 +75,7 @@ func newRig(t *testing.T) *rig {
 		fmt.Fprintf(&there, "    - {id: %s, parent: %s}\n", leafName(i), edgeDevice)
 	}
 	r.cloud = newChild(t, dir, "cloudhub", fmt.Sprintf(cloudConfig, hubHost, cloudMQTT, edgeDevice, key, there.String(), api, r.tokenFile), r.cloudReady)
-	r.edge = newChild(t, dir, "edgehub", fmt.Sprintf(edgeConfig, edgeDevice, key, hubHost, r.edgeMQTT, here.String(), r.proxy.Addr(), socket), r.edgeReady)
+	r.edge = newChild(t, dir, "edgehub", fmt.Sprintf(edgeConfig, edgeDevice, key, hubHost, edgeMQTT, here.String(), r.proxy.Addr(), socket), r.edgeReady)
 	r.cloud.start()
 	r.edge.start()
 	return r
@@ -124,16 +127,20 @@ func (r *rig) cloudReady() error {
 	return err
 }
 
-// edgeReady: the API and the MQTT listener answer.
 func (r *rig) edgeReady() error {
-	if _, err := r.edgeAPI.Status(r.t.Context()); err != nil {
-		return err
-	}
-	c, err := net.Dial("tcp", r.edgeMQTT)
+	_, err := r.edgeAPI.Status(r.t.Context())
+	return err
+}
+
+func newProxy(t *testing.T, target string, delay time.Duration) *faultproxy.Proxy {
+	t.Helper()
+	p, err := faultproxy.New(target)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	return c.Close()
+	t.Cleanup(p.Close)
+	p.Delay(delay)
+	return p
 }
 
 // drain waits until the edge has nothing left to send.
