@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"regexp"
 	"strconv"
 	"time"
@@ -11,7 +12,15 @@ const maxTTL = 10 * 365 * 24 * time.Hour
 
 var days = regexp.MustCompile(`^([0-9]{1,5})d(.*)$`)
 
-// parseTTL reads a duration such as 90s, 2h, 7d or 1d12h; none is 0, for ever.
+// ParseTTL reads a time to live such as 90s, 2h, 7d or 1d12h; none is 0, for ever.
+func ParseTTL(text string) (time.Duration, error) {
+	ttl, why := parseTTL(text)
+	if why != "" {
+		return 0, errors.New(why)
+	}
+	return ttl, nil
+}
+
 func parseTTL(text string) (ttl time.Duration, why string) {
 	const expected = "; expected a duration such as 30s, 2h or 7d, or none"
 	if text == "none" {

@@ -55,7 +55,7 @@ func bodyReader(field *eval.Field, name string, braced bool) func(*eval.Env) eva
 				return v
 			}
 		}
-		if !readable(e.Message()) {
+		if !Readable(e.Message()) {
 			return eval.Value{}
 		}
 		if _, ok := e.JSON(); !ok {
@@ -76,9 +76,9 @@ func bodyReader(field *eval.Field, name string, braced bool) func(*eval.Env) eva
 	}
 }
 
-// readable reports whether the body may be looked into: it says that it is JSON
+// Readable reports whether the body may be looked into: it says that it is JSON
 // in a UTF encoding. Twin changes are the hub's own and always are.
-func readable(m *message.Message) bool {
+func Readable(m *message.Message) bool {
 	t, _ := m.Sys(message.SysContentType)
 	enc, _ := m.Sys(message.SysContentEncoding)
 	if m.Kind == message.TwinChange && t.Value == "" && enc.Value == "" {
@@ -147,7 +147,7 @@ func (c *checker) twinCall(e *expression) typed {
 	}
 	field := c.fields.Field(eval.NewPath(steps))
 	return typed{&eval.Node{Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
-		if !readable(env.Message()) {
+		if !Readable(env.Message()) {
 			return eval.Value{}
 		}
 		if _, ok := env.JSON(); !ok {
