@@ -3,7 +3,8 @@ package message
 import (
 	"encoding/binary"
 	"errors"
-	"unsafe"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // ErrCorrupt is returned by Decode for bytes that Append did not write.
@@ -31,13 +32,13 @@ func Append(dst []byte, m *Message) []byte {
 	dst = append(dst, codecVersion, byte(m.Kind), flags)
 	dst = binary.AppendUvarint(dst, uint64(m.Accepted))
 	dst = binary.AppendUvarint(dst, uint64(m.Expires))
-	dst = appendString(dst, m.Device)
-	dst = appendString(dst, m.Module)
-	dst = appendString(dst, m.Output)
-	dst = appendString(dst, m.Topic)
+	dst = binread.Append(dst, m.Device)
+	dst = binread.Append(dst, m.Module)
+	dst = binread.Append(dst, m.Output)
+	dst = binread.Append(dst, m.Topic)
 	if flags&flagOrigin != 0 {
-		dst = appendString(dst, m.Origin.Device)
-		dst = appendString(dst, m.Origin.Epoch)
+		dst = binread.Append(dst, m.Origin.Device)
+		dst = binread.Append(dst, m.Origin.Epoch)
 		dst = binary.AppendUvarint(dst, m.Origin.Seq)
 		dst = binary.AppendUvarint(dst, m.Origin.Floor)
 	}
@@ -51,34 +52,29 @@ func Append(dst []byte, m *Message) []byte {
 // body share b's memory: the caller must not change b afterwards.
 func Decode(b []byte) (Message, error) {
 	var m Message
-	r := reader{b: b}
-	if r.byte() != codecVersion {
+	r := binread.Reader{B: b}
+	if r.Byte() != codecVersion {
 		return m, ErrCorrupt
 	}
-	m.Kind = Kind(r.byte())
-	flags := r.byte()
+	m.Kind = Kind(r.Byte())
+	flags := r.Byte()
 	m.QoS, m.Retain = flags&3, flags&flagRetain != 0
-	m.Accepted = int64(r.uvarint())
-	m.Expires = int64(r.uvarint())
-	m.Device = r.string()
-	m.Module = r.string()
-	m.Output = r.string()
-	m.Topic = r.string()
+	m.Accepted = int64(r.Uvarint())
+	m.Expires = int64(r.Uvarint())
+	m.Device = r.View()
+	m.Module = r.View()
+	m.Output = r.View()
+	m.Topic = r.View()
 	if flags&flagOrigin != 0 {
-		m.Origin = Origin{Device: r.string(), Epoch: r.string(), Seq: r.uvarint(), Floor: r.uvarint()}
+		m.Origin = Origin{Device: r.View(), Epoch: r.View(), Seq: r.Uvarint(), Floor: r.Uvarint()}
 	}
-	m.System = r.properties()
-	m.Properties = r.properties()
-	m.Body = r.bytes()
-	if r.bad || len(r.b) != 0 || m.Kind > TwinChange {
+	m.System = readProperties(&r)
+	m.Properties = readProperties(&r)
+	m.Body = r.Bytes()
+	if !r.Whole() || m.Kind > TwinChange {
 		return Message{}, ErrCorrupt
 	}
 	return m, nil
-}
-
-func appendString(dst []byte, s string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(s)))
-	return append(dst, s...)
 }
 
 // appendProperties writes the count, then for each property its name, and its
@@ -86,7 +82,7 @@ func appendString(dst []byte, s string) []byte {
 func appendProperties(dst []byte, ps []Property) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(ps)))
 	for _, p := range ps {
-		dst = appendString(dst, p.Name)
+		dst = binread.Append(dst, p.Name)
 		if p.Null {
 			dst = append(dst, 0)
 			continue
@@ -97,67 +93,25 @@ func appendProperties(dst []byte, ps []Property) []byte {
 	return dst
 }
 
-// reader takes an encoding apart. After the first fault it answers zeros and bad stays set.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.bad = true
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	p := r.b[:n:n]
-	r.b = r.b[n:]
-	return p
-}
-
-func (r *reader) bytes() []byte { return r.take(r.uvarint()) }
-
-func (r *reader) string() string { return text(r.bytes()) }
-
-func (r *reader) properties() []Property {
-	n := r.uvarint()
+// readProperties reads what appendProperties wrote; values view the input.
+func readProperties(r *binread.Reader) []Property {
+	n := r.Uvarint()
 	if n == 0 {
 		return nil
 	}
-	if n > uint64(len(r.b))/2 { // a property takes two bytes at least
-		r.bad, r.b = true, nil
+	if n > uint64(len(r.B))/2 { // a property takes two bytes at least
+		r.Fail()
 		return nil
 	}
 	ps := make([]Property, n)
 	for i := range ps {
-		ps[i].Name = r.string()
-		l := r.uvarint()
+		ps[i].Name = r.View()
+		l := r.Uvarint()
 		if l == 0 {
 			ps[i].Null = true
 			continue
 		}
-		ps[i].Value = text(r.take(l - 1))
+		ps[i].Value = binread.View(r.Take(l - 1))
 	}
 	return ps
 }
-
-// text views b as a string without copying; Decode's contract forbids changing b.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -186,7 +186,7 @@ func TestPauseGrowsAndWakeEndsIt(t *testing.T) {
 	})
 	cfg := PumpConfig{MaxAttempts: 2, RetryBase: time.Second, RetryMax: time.Minute}
 	pumping(t, 1, cfg, sink, func(t *testing.T, p *pump, q *memQueue, _ func()) {
-		time.Sleep(time.Hour) // virtual
+		<-time.After(time.Hour) // virtual
 		synctest.Wait()
 		if n := len(times); n < 60 || n > 1000 {
 			t.Errorf("%d attempts in an hour with pauses of up to a minute", n)
@@ -223,7 +223,7 @@ func TestRejectedMessageIsBuriedAfterMaxAttempts(t *testing.T) {
 		}
 	})
 	pumping(t, 3, PumpConfig{MaxAttempts: 3}, sink, func(t *testing.T, _ *pump, q *memQueue, _ func()) {
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		synctest.Wait()
 		if attempts[2] != 4 {
 			t.Errorf("%d attempts, want 3 rejections and one that does not count", attempts[2])
@@ -239,7 +239,7 @@ func TestRejectedMessageIsTriedForEverByDefault(t *testing.T) {
 	n := 0
 	sink := SinkFunc(func(_ context.Context, _ *message.Delivery, done func(error)) { n++; done(ErrRejected) })
 	pumping(t, 1, PumpConfig{}, sink, func(t *testing.T, _ *pump, q *memQueue, _ func()) {
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 		synctest.Wait()
 		if n < 1000 || len(q.settled) != 0 {
 			t.Errorf("%d attempts in a day, settled %v", n, q.settled)

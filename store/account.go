@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -79,24 +80,24 @@ func (o *outcomes) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, o.buried)
 	dst = binary.AppendUvarint(dst, uint64(len(o.dropped)))
 	for _, cause := range slices.Sorted(maps.Keys(o.dropped)) {
-		dst = appendBytes(dst, cause)
+		dst = binread.Append(dst, cause)
 		dst = binary.AppendUvarint(dst, o.dropped[cause])
 	}
 	return dst
 }
 
 func (o *outcomes) parse(b []byte) error {
-	r := reader{b: b}
-	o.delivered, o.expired, o.buried = r.uvarint(), r.uvarint(), r.uvarint()
-	n := r.uvarint()
+	r := binread.Reader{B: b}
+	o.delivered, o.expired, o.buried = r.Uvarint(), r.Uvarint(), r.Uvarint()
+	n := r.Uvarint()
 	if n > maxDrops+1 {
-		r.bad = true
+		r.Bad = true
 	}
-	for i := uint64(0); i < n && !r.bad; i++ {
-		cause := r.string()
-		o.drop(cause, r.uvarint())
+	for i := uint64(0); i < n && !r.Bad; i++ {
+		cause := r.String()
+		o.drop(cause, r.Uvarint())
 	}
-	if !r.whole() {
+	if !r.Whole() {
 		return fmt.Errorf("read account: %w", ErrDamaged)
 	}
 	return nil

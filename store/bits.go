@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // bitset is a set of positions within one block; nil is empty.
@@ -76,13 +78,13 @@ func (b bitset) appendRuns(dst []byte, n uint32) []byte {
 }
 
 // readRuns reads what appendRuns wrote for n positions.
-func readRuns(r *reader, n uint32) bitset {
+func readRuns(r *binread.Reader, n uint32) bitset {
 	var b bitset
 	in := true
-	for i := uint32(0); i < n && !r.bad; in = !in {
-		l := r.uint32()
+	for i := uint32(0); i < n && !r.Bad; in = !in {
+		l := r.Uint32()
 		if l > n-i || l == 0 && i > 0 {
-			r.bad = true
+			r.Bad = true
 			break
 		}
 		if in {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // A block's value is a header of two big-endian uint32 (checksum, length of the
@@ -23,14 +25,14 @@ type entry struct {
 func (e *entry) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(e.rule))
 	dst = binary.AppendUvarint(dst, uint64(e.expires))
-	dst = appendBytes(dst, e.meta)
-	return appendBytes(dst, e.data)
+	dst = binread.Append(dst, e.meta)
+	return binread.Append(dst, e.data)
 }
 
 // read takes the entry at the front of r; its slices share r's memory.
-func (e *entry) read(r *reader) {
-	e.rule, e.expires = r.uint32(), int64(r.uvarint())
-	e.meta, e.data = r.bytes(), r.bytes()
+func (e *entry) read(r *binread.Reader) {
+	e.rule, e.expires = r.Uint32(), int64(r.Uvarint())
+	e.meta, e.data = r.Bytes(), r.Bytes()
 }
 
 // seal fills in the header of a value whose first blockHeader bytes are free.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -28,7 +29,7 @@ type deadArea struct {
 
 func (d *DeadLetter) encode(e *entry) []byte {
 	v := binary.AppendUvarint(nil, uint64(d.Buried))
-	v = appendBytes(v, d.Cause)
+	v = binread.Append(v, d.Cause)
 	v = append(v, d.Priority)
 	return e.append(v)
 }
@@ -39,15 +40,15 @@ func parseLetter(key, value []byte) (d DeadLetter, e entry, err error) {
 	if err != nil {
 		return d, e, err
 	}
-	r := reader{b: b}
-	d.Buried, d.Cause = int64(r.uvarint()), r.string()
-	if len(r.b) == 0 || r.b[0] >= priorities {
+	r := binread.Reader{B: b}
+	d.Buried, d.Cause = int64(r.Uvarint()), r.String()
+	if len(r.B) == 0 || r.B[0] >= priorities {
 		return d, e, fmt.Errorf("read dead letter %x: %w", key, ErrDamaged)
 	}
-	prio := r.b[0]
-	r.b = r.b[1:]
+	prio := r.B[0]
+	r.B = r.B[1:]
 	e.read(&r)
-	if !r.whole() {
+	if !r.Whole() {
 		return d, e, fmt.Errorf("read dead letter %x: %w", key, ErrDamaged)
 	}
 	if d.Message, err = message.Decode(e.data); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -89,22 +90,22 @@ func (x *exceptions) append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, e.First)
 		dst = binary.AppendUvarint(dst, e.Last-e.First)
 		dst = binary.AppendUvarint(dst, e.Count)
-		dst = appendBytes(dst, e.Reason)
+		dst = binread.Append(dst, e.Reason)
 	}
 	return dst
 }
 
 func (x *exceptions) parse(b []byte) error {
-	r := reader{b: b}
-	n := r.uvarint()
+	r := binread.Reader{B: b}
+	n := r.Uvarint()
 	if n > maxExceptions {
-		r.bad = true
+		r.Bad = true
 	}
-	for i := uint64(0); i < n && !r.bad; i++ {
-		first := r.uvarint()
-		x.runs = append(x.runs, Exception{First: first, Last: first + r.uvarint(), Count: r.uvarint(), Reason: r.string()})
+	for i := uint64(0); i < n && !r.Bad; i++ {
+		first := r.Uvarint()
+		x.runs = append(x.runs, Exception{First: first, Last: first + r.Uvarint(), Count: r.Uvarint(), Reason: r.String()})
 	}
-	if !r.whole() {
+	if !r.Whole() {
 		return fmt.Errorf("read exceptions: %w", ErrDamaged)
 	}
 	return nil

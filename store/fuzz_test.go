@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -49,14 +50,14 @@ func FuzzBlockValue(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := reader{b: b}
-		for len(r.b) > 0 {
+		r := binread.Reader{B: b}
+		for len(r.B) > 0 {
 			var e, e2 entry
-			if e.read(&r); r.bad {
+			if e.read(&r); r.Bad {
 				return
 			}
-			r2 := reader{b: e.append(nil)}
-			if e2.read(&r2); !r2.whole() || !reflect.DeepEqual(e, e2) {
+			r2 := binread.Reader{B: e.append(nil)}
+			if e2.read(&r2); !r2.Whole() || !reflect.DeepEqual(e, e2) {
 				t.Fatalf("%+v became %+v", e, e2)
 			}
 		}

@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // The first byte of every key.
@@ -94,21 +96,21 @@ func (x *index) append(dst []byte) []byte {
 
 // parse reads an index that fills b completely, reusing x.rules.
 func (x *index) parse(b []byte) error {
-	r := reader{b: b}
-	x.count, x.bytes = r.uint32(), r.uint32()
-	x.earliest, x.latest, x.oldest = int64(r.uvarint()), int64(r.uvarint()), int64(r.uvarint())
-	n := r.uvarint()
-	if n > uint64(len(r.b))/3 {
-		r.bad = true
+	r := binread.Reader{B: b}
+	x.count, x.bytes = r.Uint32(), r.Uint32()
+	x.earliest, x.latest, x.oldest = int64(r.Uvarint()), int64(r.Uvarint()), int64(r.Uvarint())
+	n := r.Uvarint()
+	if n > uint64(len(r.B))/3 {
+		r.Bad = true
 	}
 	x.rules = x.rules[:0]
 	var count, bytes uint64
-	for i := uint64(0); i < n && !r.bad; i++ {
-		s := ruleStat{rule: r.uint32(), count: r.uint32(), bytes: r.uint32()}
+	for i := uint64(0); i < n && !r.Bad; i++ {
+		s := ruleStat{rule: r.Uint32(), count: r.Uint32(), bytes: r.Uint32()}
 		count, bytes = count+uint64(s.count), bytes+uint64(s.bytes)
 		x.rules = append(x.rules, s)
 	}
-	if r.bad || len(r.b) != 0 || x.count == 0 || count != uint64(x.count) || bytes != uint64(x.bytes) {
+	if r.Bad || len(r.B) != 0 || x.count == 0 || count != uint64(x.count) || bytes != uint64(x.bytes) {
 		return fmt.Errorf("read block index %x: %w", b, ErrDamaged)
 	}
 	return nil

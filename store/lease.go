@@ -6,6 +6,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -134,13 +135,13 @@ func (l *leaser) take(r run, b *cached, entries []byte) (bool, error) {
 		ob = newOpenBlock(b.key, r.prio, b.first, b.index)
 		q.insert(ob)
 	}
-	rd := reader{b: entries[ob.off:]}
+	rd := binread.Reader{B: entries[ob.off:]}
 	var e entry
 	for ; ob.at < ob.count && l.left > 0 && l.bytes > 0; ob.at++ {
 		if !ob.walk(ob.at, &rd, &e) {
 			return false, fmt.Errorf("read entry %d of block %x: %w", ob.at, ob.key, ErrDamaged)
 		}
-		ob.off = len(entries) - len(rd.b)
+		ob.off = len(entries) - len(rd.B)
 		if ob.settled.has(ob.at) || ob.closing.has(ob.at) {
 			continue
 		}
@@ -332,7 +333,7 @@ func (q *Queue) peekBlock(dst []message.Delivery, b *cached, value []byte, prio 
 	if err != nil {
 		return dst, err
 	}
-	rd := reader{b: bytes.Clone(entries)}
+	rd := binread.Reader{B: bytes.Clone(entries)}
 	for i := uint32(0); i < b.index.count && len(dst) < max; i++ {
 		var e entry
 		e.read(&rd)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -193,7 +194,7 @@ func (q *Queue) count() (map[string]uint64, error) {
 }
 
 func countEntries(b *cached, entries []byte, settled bitset, each func(rule uint32)) error {
-	rd := reader{b: entries}
+	rd := binread.Reader{B: entries}
 	var e entry
 	for i := uint32(0); i < b.index.count; i++ {
 		e.read(&rd)
@@ -204,7 +205,7 @@ func countEntries(b *cached, entries []byte, settled bitset, each func(rule uint
 			each(e.rule)
 		}
 	}
-	if !rd.whole() {
+	if !rd.Whole() {
 		return fmt.Errorf("block %x does not hold what its key says: %w", b.key, ErrDamaged)
 	}
 	return nil
@@ -234,8 +235,8 @@ func (q *Queue) stored() []Account {
 	for _, r := range rules {
 		a := Account{Queue: q.name, Rule: q.s.rules.name(r)}
 		if v, err := q.s.get(ruleKey(keyIn, q.id, r)); err == nil && v != nil {
-			rd := reader{b: v}
-			a.Accepted = rd.uvarint()
+			rd := binread.Reader{B: v}
+			a.Accepted = rd.Uvarint()
 		}
 		if v, err := q.s.get(ruleKey(keyOut, q.id, r)); err == nil && v != nil {
 			var o outcomes

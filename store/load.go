@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // load rebuilds what memory holds from the database: the records, and the keys
@@ -54,12 +56,12 @@ func (l *loader) header() error {
 	if err != nil {
 		return damaged(l.s.cfg.Dir, err)
 	}
-	r := reader{b: v}
-	if version := r.uvarint(); version != formatVersion {
+	r := binread.Reader{B: v}
+	if version := r.Uvarint(); version != formatVersion {
 		return fmt.Errorf("%w: the database says version %d", ErrFormat, version)
 	}
-	epoch, base := r.string(), r.uvarint()
-	if !r.whole() || base == 0 || epoch != l.s.epoch {
+	epoch, base := r.String(), r.Uvarint()
+	if !r.Whole() || base == 0 || epoch != l.s.epoch {
 		return damaged(l.s.cfg.Dir, fmt.Errorf("the database (epoch %q) and the %s file (epoch %q) are of different stores", epoch, markerFile, l.s.epoch))
 	}
 	l.s.seqBase = base
@@ -152,8 +154,8 @@ func (l *loader) in(k, v []byte) error {
 	if err != nil {
 		return err
 	}
-	r := reader{b: v}
-	if a.accepted = r.uvarint(); !r.whole() {
+	r := binread.Reader{B: v}
+	if a.accepted = r.Uvarint(); !r.Whole() {
 		return fmt.Errorf("read account %x: %w", k, ErrDamaged)
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // Open opens the store in cfg.Dir, or creates one if the directory is missing or
@@ -122,7 +124,7 @@ func (s *Store) header() []byte {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	v := binary.AppendUvarint(nil, formatVersion)
-	v = appendBytes(v, s.epoch)
+	v = binread.Append(v, s.epoch)
 	return binary.AppendUvarint(v, s.seqBase)
 }
 

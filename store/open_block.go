@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // openBlock is what is known in memory of a block that is leased, partly
@@ -40,9 +42,9 @@ func newOpenBlock(key []byte, prio uint8, first uint64, x *index) *openBlock {
 }
 
 // walk reads the entry at position i from r and remembers its rule.
-func (b *openBlock) walk(i uint32, r *reader, e *entry) bool {
+func (b *openBlock) walk(i uint32, r *binread.Reader, e *entry) bool {
 	e.read(r)
-	if r.bad {
+	if r.Bad {
 		return false
 	}
 	if len(b.rules) > 1 && int(i) == len(b.ruleOf) {
@@ -111,18 +113,18 @@ func (b *openBlock) part() []byte {
 
 // loadPart restores what part wrote.
 func (b *openBlock) loadPart(v []byte) error {
-	r := reader{b: v}
+	r := binread.Reader{B: v}
 	b.settled = readRuns(&r, b.count)
 	var left uint32
 	for i := range b.rules {
-		n := r.uint32()
+		n := r.Uint32()
 		if n > b.rules[i].count {
-			r.bad = true
+			r.Bad = true
 		}
 		b.rules[i].count = n
 		left += n
 	}
-	if !r.whole() || left == 0 || left != b.count-b.settled.len() {
+	if !r.Whole() || left == 0 || left != b.count-b.settled.len() {
 		return fmt.Errorf("read what is settled of block %x: %w", b.key, ErrDamaged)
 	}
 	b.left, b.prefix, b.onDisk = left, b.settled.prefix(), true

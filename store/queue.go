@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // Policy says what happens to a message for which its queue has no room.
@@ -268,7 +270,7 @@ func (r *queueRecord) append(dst []byte) []byte {
 	dst = append(dst, flags)
 	dst = binary.AppendUvarint(dst, r.next)
 	dst = binary.AppendUvarint(dst, uint64(r.limit))
-	return appendBytes(dst, r.name)
+	return binread.Append(dst, r.name)
 }
 
 func (r *queueRecord) parse(b []byte) error {
@@ -276,9 +278,9 @@ func (r *queueRecord) parse(b []byte) error {
 		return fmt.Errorf("read queue record: %w", ErrDamaged)
 	}
 	r.policy, r.removed = Policy(b[0]&1), b[0]&2 != 0
-	d := reader{b: b[1:]}
-	r.next, r.limit, r.name = d.uvarint(), int64(d.uvarint()), d.string()
-	if !d.whole() {
+	d := binread.Reader{B: b[1:]}
+	r.next, r.limit, r.name = d.Uvarint(), int64(d.Uvarint()), d.String()
+	if !d.Whole() {
 		return fmt.Errorf("read queue record: %w", ErrDamaged)
 	}
 	return nil

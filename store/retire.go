@@ -6,6 +6,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -234,7 +235,7 @@ func (q *Queue) sweepBlock(p uint8, b *cached, now int64) error {
 		q.insert(ob)
 	}
 	ob.nextExpiry = math.MaxInt64
-	rd := reader{b: entries}
+	rd := binread.Reader{B: entries}
 	var e entry
 	for i := uint32(0); i < ob.count && ob.walk(i, &rd, &e); i++ {
 		if e.expires == 0 || i < ob.at || ob.settled.has(i) || ob.closing.has(i) {

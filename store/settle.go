@@ -6,6 +6,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/penstock-io/penstock/internal/binread"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -220,11 +221,11 @@ func (q *Queue) entryAt(seq uint64) (prio uint8, e entry, err error) {
 	if err != nil {
 		return 0, e, err
 	}
-	rd := reader{b: entries}
+	rd := binread.Reader{B: entries}
 	for range i + 1 {
 		e.read(&rd)
 	}
-	if rd.bad {
+	if rd.Bad {
 		return 0, e, ErrDamaged
 	}
 	return b.prio, e, nil

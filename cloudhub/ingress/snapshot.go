@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/penstock-io/penstock/internal/binread"
 )
 
 // A snapshot file is the magic, then uvarints and length-prefixed strings:
@@ -66,7 +68,7 @@ func (x *index) encode(created int64) []byte {
 		b = binary.AppendUvarint(b, v)
 	}
 	for _, s := range x.sources {
-		b = appendText(appendText(b, s.device), s.epoch)
+		b = binread.Append(binread.Append(b, s.device), s.epoch)
 		for _, v := range []uint64{s.collapsed, s.collapsedHas, s.floor, s.duplicates, s.last, uint64(len(s.ranges))} {
 			b = binary.AppendUvarint(b, v)
 		}
@@ -86,10 +88,6 @@ func seal(content []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
 func decodeSnapshot(data []byte) (*snapshot, error) {
 	n := len(data) - 4
 	if n < len(snapshotMagic) || string(data[:len(snapshotMagic)]) != snapshotMagic {
@@ -98,12 +96,12 @@ func decodeSnapshot(data []byte) (*snapshot, error) {
 	if crc32.Checksum(data[:n], castagnoli) != binary.BigEndian.Uint32(data[n:]) {
 		return nil, fmt.Errorf("decode index snapshot: checksum differs: %w", ErrSnapshot)
 	}
-	r := reader{b: data[len(snapshotMagic):n]}
-	s := &snapshot{created: int64(r.uvarint()), last: r.uvarint(), direct: r.uvarint(), repeated: r.uvarint()}
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		s.sources = append(s.sources, r.source())
+	r := binread.Reader{B: data[len(snapshotMagic):n]}
+	s := &snapshot{created: int64(r.Uvarint()), last: r.Uvarint(), direct: r.Uvarint(), repeated: r.Uvarint()}
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		s.sources = append(s.sources, readSource(&r))
 	}
-	if r.bad || len(r.b) != 0 {
+	if !r.Whole() {
 		return nil, fmt.Errorf("decode index snapshot: %w", ErrSnapshot)
 	}
 	return s, nil
@@ -117,45 +115,19 @@ func (s *snapshot) into(x *index) {
 	}
 }
 
-// reader takes a snapshot apart; after the first fault it answers zeros.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) text() string {
-	n := r.uvarint()
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return ""
-	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-func (r *reader) source() *source {
+// readSource reads one source of a snapshot.
+func readSource(r *binread.Reader) *source {
 	s := &source{
-		device: r.text(), epoch: r.text(), collapsed: r.uvarint(), collapsedHas: r.uvarint(),
-		floor: r.uvarint(), duplicates: r.uvarint(), last: r.uvarint(),
+		device: r.String(), epoch: r.String(), collapsed: r.Uvarint(), collapsedHas: r.Uvarint(),
+		floor: r.Uvarint(), duplicates: r.Uvarint(), last: r.Uvarint(),
 	}
 	prev := uint64(0)
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		gap, length := r.uvarint(), r.uvarint()
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		gap, length := r.Uvarint(), r.Uvarint()
 		from := prev + gap
 		// The set's invariant: ranges in order, at least one sequence between.
 		if from < prev || from == 0 || len(s.ranges) > 0 && gap < 2 || from+length < from {
-			r.bad = true
+			r.Bad = true
 			break
 		}
 		s.ranges = append(s.ranges, Range{from, from + length})
