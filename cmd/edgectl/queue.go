@@ -12,7 +12,7 @@ import (
 )
 
 func queueCommand(out *output) *cobra.Command {
-	cmd := &cobra.Command{Use: "queue", Short: "Queues of a running edgehub"}
+	cmd := &cobra.Command{Use: "queue", Short: "Queues of a running edgehub", RunE: group}
 	cmd.AddCommand(queueList(out), queuePeek(out, false), queuePeek(out, true), queueRequeue(out), queuePurge(out))
 	return cmd
 }

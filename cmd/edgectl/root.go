@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -59,6 +60,14 @@ func newRoot() (*cobra.Command, *output) {
 	return root, out
 }
 
+// group is what a command does that only holds others.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("%s has no command %q, see --help", cmd.CommandPath(), args[0])
+	}
+	return cmd.Help()
+}
+
 // exit turns a command's error into a line on stderr and an exit code.
 func (o *output) exit(err error) int {
 	if err == nil || errors.Is(err, context.Canceled) {
@@ -69,6 +78,9 @@ func (o *output) exit(err error) int {
 	}
 	var u usageError
 	var code exitCode
+	if strings.HasPrefix(err.Error(), "unknown command") {
+		return exitUsage // cobra has no type for it
+	}
 	switch {
 	case errors.As(err, &code):
 		return int(code)

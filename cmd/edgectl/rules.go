@@ -10,11 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/rules"
+	"github.com/penstock-io/penstock/rules/ruletest"
 )
 
 func rulesCommand(out *output) *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Check, explain and test rule files, without a hub"}
-	cmd.AddCommand(rulesCheck(out))
+	cmd := &cobra.Command{Use: "rules", Short: "Check, explain and test rule files, without a hub", RunE: group}
+	cmd.AddCommand(rulesCheck(out), rulesExplain(out), rulesTest(out))
 	return cmd
 }
 
@@ -89,4 +90,127 @@ func readRules(path string) ([]rules.File, error) {
 		files[i].Name = filepath.Join(path, files[i].Name)
 	}
 	return files, err
+}
+
+func rulesExplain(out *output) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "explain FILE|FOLDER… --message M.json", Short: "Say which rules match a message, and why the others do not",
+		Long: "The message is JSON: {\"device\", \"module\", \"output\", \"topic\", \"system\", \"properties\", \"body\", \"accepted\"},\nall optional. For each rule that does not match, the part of its condition that was not true is\nshown with the values it saw.",
+		Args: someFiles,
+	}
+	file := cmd.Flags().StringP("message", "m", "", "file with the message; - reads standard input")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if *file == "" {
+			return usage("say --message")
+		}
+		data, err := readInput(*file)
+		if err != nil {
+			return usageError{err}
+		}
+		m, err := rules.ParseMessageJSON(data)
+		if err != nil {
+			return usageError{fmt.Errorf("%s: %w", *file, err)}
+		}
+		set, err := compile(args)
+		if err != nil {
+			return err
+		}
+		e := set.Explain(&m)
+		return out.print(e, func(w io.Writer) { _ = e.WriteText(w) }) // print sees the writer's errors
+	}
+	return cmd
+}
+
+const maxInput = 8 << 20
+
+func readInput(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(io.LimitReader(os.Stdin, maxInput))
+	}
+	return os.ReadFile(path)
+}
+
+func rulesTest(out *output) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "test FILE.rules-test|FOLDER…", Short: "Run tests of rules; exit code 1 if one fails",
+		Long: "A test file says `given` a message and what to `expect`. It tests the rule files in its own folder,\nor those named with --rules.",
+		Args: someFiles,
+	}
+	from := cmd.Flags().StringSlice("rules", nil, "rule files or folders to test instead")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		files, err := testFiles(args)
+		if err != nil {
+			return usageError{err}
+		}
+		results := []ruletest.Result{}
+		failed := 0
+		for _, file := range files {
+			rs, err := runTests(file, *from)
+			if err != nil {
+				return err
+			}
+			for _, r := range rs {
+				if len(r.Failures) > 0 {
+					failed++
+				}
+			}
+			results = append(results, rs...)
+		}
+		err = out.print(results, func(w io.Writer) {
+			for _, r := range results {
+				for _, f := range r.Failures {
+					fmt.Fprintf(w, "%s:%d: %s: %s\n", r.File, f.Line, f.Expect, f.Text)
+				}
+			}
+			fmt.Fprintf(w, "%d tests, %d failed\n", len(results), failed)
+		})
+		if err == nil && failed > 0 {
+			err = errQuiet
+		}
+		return err
+	}
+	return cmd
+}
+
+const testExt = ".rules-test"
+
+func testFiles(paths []string) (files []string, err error) {
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, p)
+			continue
+		}
+		found, err := filepath.Glob(filepath.Join(p, "*"+testExt))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no %s files there", testExt)
+	}
+	return files, nil
+}
+
+func runTests(file string, from []string) ([]ruletest.Result, error) {
+	if len(from) == 0 {
+		from = []string{filepath.Dir(file)}
+	}
+	set, err := compile(from)
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	rs, err := ruletest.Run(set, file, data)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return rs, nil
 }
