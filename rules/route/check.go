@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/penstock/rules/eval"
@@ -29,7 +30,8 @@ func (t staticType) is(want staticType) bool { return t == want || t == tBody }
 // typed is a compiled expression.
 type typed struct {
 	*eval.Node
-	typ staticType
+	typ    staticType
+	broken bool // it stands for an expression with a fault
 }
 
 // features are the parts of the language that a compiler may be told to refuse.
@@ -44,14 +46,23 @@ type checker struct {
 	fields   *eval.Fields
 	twin     bool // the route's source is twin changes
 	features features
-	faults   eval.Faults
+	// cascade reports, as the reference does, also the faults that only follow
+	// from another: what a broken expression takes part in.
+	cascade bool
+	faults  eval.Faults
 }
 
-// refuse records a fault at a token. What it returns is undefined, as in the
-// reference: a fault may so bring on another one around it.
+// refuse records a fault at a token. What it returns is undefined.
 func (c *checker) refuse(at token, format string, args ...any) typed {
 	c.faults = append(c.faults, faultAt(c.text, at.start, at.end, fmt.Sprintf(format, args...)))
-	return typed{eval.Const(eval.Value{}, at.text), tUndefined}
+	return broken()
+}
+
+func broken() typed { return typed{Node: eval.Const(eval.Value{}, ""), broken: true} }
+
+// follows reports whether a fault about operands would only follow from theirs.
+func (c *checker) follows(operands ...typed) bool {
+	return !c.cascade && slices.ContainsFunc(operands, func(t typed) bool { return t.broken })
 }
 
 func (c *checker) written(e *expression) string { return strings.TrimSpace(c.text[e.from:e.to]) }
@@ -59,13 +70,13 @@ func (c *checker) written(e *expression) string { return strings.TrimSpace(c.tex
 func (c *checker) check(e *expression) typed {
 	switch e.op {
 	case opTrue:
-		return typed{eval.Const(eval.Truth(true), "true"), tBool}
+		return typed{Node: eval.Const(eval.Truth(true), "true"), typ: tBool}
 	case opBroken:
-		return typed{eval.Const(eval.Value{}, ""), tUndefined}
+		return broken()
 	case opNumber:
-		return typed{eval.Const(eval.NumberOf(e.at.number), e.at.text), tNumber}
+		return typed{Node: eval.Const(eval.NumberOf(e.at.number), e.at.text), typ: tNumber}
 	case opText:
-		return typed{eval.Const(eval.TextOf(e.at.text), e.at.text), tString}
+		return typed{Node: eval.Const(eval.TextOf(e.at.text), e.at.text), typ: tString}
 	case opLiteral:
 		return literal(e.at.text)
 	case opProperty, opSystem, opBraced:
@@ -85,11 +96,11 @@ func (c *checker) check(e *expression) typed {
 func literal(word string) typed {
 	switch word {
 	case "null":
-		return typed{eval.Const(eval.NullValue(), word), tNull}
+		return typed{Node: eval.Const(eval.NullValue(), word), typ: tNull}
 	case "undefined":
-		return typed{eval.Const(eval.Value{}, word), tUndefined}
+		return typed{Node: eval.Const(eval.Value{}, word), typ: tUndefined}
 	}
-	return typed{eval.Const(eval.Truth(word == "true"), word), tBool}
+	return typed{Node: eval.Const(eval.Truth(word == "true"), word), typ: tBool}
 }
 
 func (c *checker) negate(e *expression) typed {
@@ -110,7 +121,7 @@ func (c *checker) not(e *expression) typed {
 	if arg.typ == tString || arg.typ == tNumber {
 		return c.refuse(e.at, "Invalid operand to unary operator 'not': have '%s', expected 'bool'", arg.typ)
 	}
-	return typed{not(arg.Node, c.written(e)), tBool}
+	return typed{Node: not(arg.Node, c.written(e)), typ: tBool}
 }
 
 func (c *checker) binary(e *expression, l, r typed) typed {
@@ -127,16 +138,19 @@ func (c *checker) binary(e *expression, l, r typed) typed {
 		if !l.typ.is(tString) || !r.typ.is(tString) {
 			return c.operands(e, l, r, tString)
 		}
-		return c.leaf(e, tString, concat, l, r)
+		return c.pair(e, tString, func(a, b eval.Value) eval.Value { return concat([]eval.Value{a, b}) }, l, r)
 	}
 	if !l.typ.is(tNumber) || !r.typ.is(tNumber) {
 		return c.operands(e, l, r, tNumber)
 	}
-	return c.leaf(e, tNumber, arithmetic(e.op), l, r)
+	return c.pair(e, tNumber, arithmetic(e.op), l, r)
 }
 
 // operands refuses an operator's operands, naming what it takes.
 func (c *checker) operands(e *expression, l, r typed, want staticType) typed {
+	if c.follows(l, r) {
+		return broken()
+	}
 	return c.refuse(e.at, "Invalid operands to binary operator '%s': have '%s' and '%s', expected '%s' and '%s'",
 		e.at.text, l.typ, r.typ, want, want)
 }
@@ -149,12 +163,12 @@ func (c *checker) coalesce(e *expression, l, r typed) typed {
 	case l.typ != r.typ:
 		return c.operands(e, l, r, l.typ)
 	}
-	return typed{&eval.Node{Args: []*eval.Node{l.Node, r.Node}, Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
+	return typed{Node: &eval.Node{Args: []*eval.Node{l.Node, r.Node}, Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
 		if v := l.Eval(env); v.Kind != eval.Undefined {
 			return v
 		}
 		return r.Eval(env)
-	}}, typ}
+	}}, typ: typ}
 }
 
 func (c *checker) logical(e *expression, l, r typed) typed {
@@ -166,13 +180,13 @@ func (c *checker) logical(e *expression, l, r typed) typed {
 		if l.typ == tNull || r.typ == tNull {
 			typ = tNull
 		}
-		return typed{and(l.Node, r.Node), typ}
+		return typed{Node: and(l.Node, r.Node), typ: typ}
 	}
 	typ := tBool
 	if l.typ == tNull && r.typ == tNull {
 		typ = tNull
 	}
-	return typed{or(l.Node, r.Node), typ}
+	return typed{Node: or(l.Node, r.Node), typ: typ}
 }
 
 func (c *checker) equality(e *expression, l, r typed) typed {
@@ -180,7 +194,7 @@ func (c *checker) equality(e *expression, l, r typed) typed {
 	if !known {
 		return c.operands(e, l, r, l.typ)
 	}
-	return c.leaf(e, tBool, equality(e.op == "=", l.typ, r.typ), l, r)
+	return c.pair(e, tBool, equality(e.op == "=", l.typ, r.typ), l, r)
 }
 
 func (c *checker) ordering(e *expression, l, r typed) typed {
@@ -194,21 +208,29 @@ func (c *checker) ordering(e *expression, l, r typed) typed {
 		}
 		return c.operands(e, l, r, want)
 	}
-	return c.leaf(e, tBool, ordering(e.op), l, r)
+	return c.pair(e, tBool, ordering(e.op), l, r)
 }
 
-// leaf makes the node of an operator or function that sees all its operands.
+// pair makes the node of an operator of two operands.
+func (c *checker) pair(e *expression, typ staticType, apply func(a, b eval.Value) eval.Value, l, r typed) typed {
+	left, right := l.Eval, r.Eval
+	return typed{Node: &eval.Node{Args: []*eval.Node{l.Node, r.Node}, Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
+		return apply(left(env), right(env))
+	}}, typ: typ}
+}
+
+// leaf makes the node of a function of any number of arguments.
 func (c *checker) leaf(e *expression, typ staticType, apply func([]eval.Value) eval.Value, args ...typed) typed {
 	nodes := make([]*eval.Node, len(args))
 	for i, a := range args {
 		nodes[i] = a.Node
 	}
-	return typed{&eval.Node{Args: nodes, Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
+	return typed{Node: &eval.Node{Args: nodes, Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
 		var few [4]eval.Value
 		values := few[:0]
 		for _, n := range nodes {
 			values = append(values, n.Eval(env))
 		}
 		return apply(values)
-	}}, typ}
+	}}, typ: typ}
 }

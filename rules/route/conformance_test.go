@@ -193,7 +193,7 @@ func TestConditionsThatMustNotCompile(t *testing.T) {
 				body: strings.Contains(c.Flags, "body_query") || c.Flags == "all",
 				twin: strings.Contains(c.Flags, "twin_change_includes") || c.Flags == "all",
 			}
-			_, err := compile(c.Condition, c.MessageSource == "twinChangeNotifications", f, &eval.Fields{})
+			_, err := compile(c.Condition, &eval.Fields{}, checker{twin: c.MessageSource == "twinChangeNotifications", features: f, cascade: true})
 			var faults eval.Faults
 			if !errors.As(err, &faults) {
 				t.Errorf("%s: %s: got %v, want faults", c.ID, c.Condition, err)
@@ -223,7 +223,7 @@ func checkFaults(t *testing.T, c errorCase, faults eval.Faults) {
 func TestLiteralsAndArithmetic(t *testing.T) {
 	eachFile(t, func(t *testing.T, all *cases) {
 		for _, c := range append(all.Literals, all.Arithmetic...) {
-			n, err := compile(c.Expression, false, features{}, &eval.Fields{})
+			n, err := compile(c.Expression, &eval.Fields{}, checker{})
 			if err != nil {
 				t.Errorf("%s: %s: %v", c.ID, c.Expression, err)
 				continue

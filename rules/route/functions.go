@@ -63,6 +63,9 @@ func (c *checker) call(e *expression) typed {
 			return c.leaf(e, way.result, way.apply, args...)
 		}
 	}
+	if c.follows(args...) {
+		return broken()
+	}
 	return c.refuse(e.at, "Invalid arguments to built-in function '%s': %s(%s)", e.at.text, e.at.text, strings.Join(have, ", "))
 }
 

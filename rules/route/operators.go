@@ -58,7 +58,7 @@ func not(n *eval.Node, text string) *eval.Node {
 	}}
 }
 
-func arithmetic(op string) func([]eval.Value) eval.Value {
+func arithmetic(op string) func(a, b eval.Value) eval.Value {
 	compute := map[string]func(a, b float64) float64{
 		"+": func(a, b float64) float64 { return a + b },
 		"-": func(a, b float64) float64 { return a - b },
@@ -66,21 +66,20 @@ func arithmetic(op string) func([]eval.Value) eval.Value {
 		"/": func(a, b float64) float64 { return a / b },
 		"%": math.Mod,
 	}[op]
-	return func(v []eval.Value) eval.Value {
-		if v[0].Kind != eval.Number || v[1].Kind != eval.Number {
+	return func(a, b eval.Value) eval.Value {
+		if a.Kind != eval.Number || b.Kind != eval.Number {
 			return eval.Value{}
 		}
-		return eval.NumberOf(compute(v[0].Num, v[1].Num))
+		return eval.NumberOf(compute(a.Num, b.Num))
 	}
 }
 
 // equality compares two values. Of values from a body, different types differ;
 // elsewhere null against another type is undefined. Null properties, and objects,
 // arrays and dates of a body, do not compare.
-func equality(want bool, left, right staticType) func([]eval.Value) eval.Value {
+func equality(want bool, left, right staticType) func(a, b eval.Value) eval.Value {
 	body := left == tBody || right == tBody
-	return func(v []eval.Value) eval.Value {
-		a, b := v[0], v[1]
+	return func(a, b eval.Value) eval.Value {
 		switch {
 		case !comparable(a, left) || !comparable(b, right):
 			return eval.Value{}
@@ -100,9 +99,8 @@ func comparable(v eval.Value, typ staticType) bool {
 	return v.Kind > eval.Null && v.Kind <= eval.Text || v.Kind == eval.Null && typ != tString
 }
 
-func ordering(op string) func([]eval.Value) eval.Value {
-	return func(v []eval.Value) eval.Value {
-		a, b := v[0], v[1]
+func ordering(op string) func(a, b eval.Value) eval.Value {
+	return func(a, b eval.Value) eval.Value {
 		if a.Kind != b.Kind {
 			return eval.Value{}
 		}

@@ -17,10 +17,10 @@ func (c *checker) reference(e *expression) typed {
 	switch {
 	case e.op == opProperty:
 		node.Eval = func(env *eval.Env) eval.Value { return env.Property(name, true) }
-		return typed{node, tString}
+		return typed{Node: node, typ: tString}
 	case !isBodyQuery(name):
 		node.Eval = systemReader(name, e.op == opBraced)
-		return typed{node, tString}
+		return typed{Node: node, typ: tString}
 	case !c.features.body:
 		return c.refuse(e.at, "Body queries are not supported")
 	}
@@ -30,7 +30,7 @@ func (c *checker) reference(e *expression) typed {
 	}
 	field := c.fields.Field(eval.NewPath(steps))
 	node.Eval = bodyReader(field, name, e.op == opBraced)
-	return typed{node, tBody}
+	return typed{Node: node, typ: tBody}
 }
 
 // systemReader reads $name: an application property of that very name wins,
@@ -146,7 +146,7 @@ func (c *checker) twinCall(e *expression) typed {
 		return c.refuse(path, "Twin path '%s' is not supported: expected a path below properties.reported, properties.desired or tags", path.text)
 	}
 	field := c.fields.Field(eval.NewPath(steps))
-	return typed{&eval.Node{Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
+	return typed{Node: &eval.Node{Text: c.written(e), Eval: func(env *eval.Env) eval.Value {
 		if !Readable(env.Message()) {
 			return eval.Value{}
 		}
@@ -154,7 +154,7 @@ func (c *checker) twinCall(e *expression) typed {
 			return eval.Value{}
 		}
 		return eval.Truth(env.Field(field).Kind != eval.Undefined)
-	}}, tBool}
+	}}, typ: tBool}
 }
 
 func parseTwinPath(path string) ([]eval.Step, bool) {

@@ -93,15 +93,15 @@ func (n typed) truth() *eval.Node {
 // Condition compiles a condition alone; twin tells that it is for twin changes.
 // A condition that is no boolean compiles and is undefined for every message.
 func Condition(text string, twin bool, fields *eval.Fields) (*eval.Node, error) {
-	n, err := compile(text, twin, features{body: true, twin: true}, fields)
+	n, err := compile(text, fields, checker{twin: twin, features: features{body: true, twin: true}})
 	if err != nil {
 		return nil, err
 	}
 	return n.truth(), nil
 }
 
-// compile compiles an expression of any type.
-func compile(text string, twin bool, f features, fields *eval.Fields) (typed, error) {
+// compile compiles an expression of any type, as c says.
+func compile(text string, fields *eval.Fields, c checker) (typed, error) {
 	p := &parser{lexer: lexer{text: text}}
 	if len(text) > maxText {
 		p.fault(0, 0, "the condition is too long")
@@ -109,7 +109,7 @@ func compile(text string, twin bool, f features, fields *eval.Fields) (typed, er
 	}
 	p.advance()
 	e := p.condition(func(t token) bool { return t.kind == endToken })
-	c := &checker{text: text, fields: fields, twin: twin, features: f, faults: p.faults}
+	c.text, c.fields, c.faults = text, fields, p.faults
 	n := c.check(e)
 	if len(c.faults) > 0 {
 		return typed{}, c.faults
