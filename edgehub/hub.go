@@ -45,36 +45,36 @@ type Hub struct {
 // New opens the store, loads the rules and binds every listener; what cannot
 // work fails here, with nothing started. A rule file that does not compile does
 // not stop the hub: it starts with the rules that were last good and says so.
-func New(cfg *configs.EdgeHub, log *slog.Logger) (h *Hub, err error) {
-	h = &Hub{cfg: cfg, log: log, started: time.Now()}
-	defer func() {
-		if err != nil {
-			h.close()
-		}
-	}()
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
-	}
-	if h.store, err = store.Open(storeConfig(cfg, log)); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	if err = h.openUplink(); err != nil {
-		return nil, fmt.Errorf("uplink: %w", err)
-	}
-	if h.router, err = router.New(routerConfig(cfg, log), h.store, h.sink); err != nil {
-		return nil, fmt.Errorf("router: %w", err)
-	}
-	h.rules = newRuleFiles(cfg, h.store, h.router, log)
-	if err = h.rules.start(); err != nil {
-		return nil, err
-	}
-	if err = h.openBroker(); err != nil {
-		return nil, err
-	}
-	if h.api, err = newAPI(h); err != nil {
+func New(cfg *configs.EdgeHub, log *slog.Logger) (*Hub, error) {
+	h := &Hub{cfg: cfg, log: log, started: time.Now()}
+	if err := h.open(); err != nil {
+		h.close()
 		return nil, err
 	}
 	return h, nil
+}
+
+func (h *Hub) open() (err error) {
+	if err := os.MkdirAll(h.cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	if h.store, err = store.Open(storeConfig(h.cfg, h.log)); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	if err := h.openUplink(); err != nil {
+		return fmt.Errorf("uplink: %w", err)
+	}
+	if h.router, err = router.New(routerConfig(h.cfg, h.log), h.store, h.sink); err != nil {
+		return fmt.Errorf("router: %w", err)
+	}
+	h.rules = newRuleFiles(h.cfg, h.store, h.router, h.log)
+	if err := h.rules.start(); err != nil {
+		return err
+	}
+	if h.api, err = newAPI(h); err != nil {
+		return err
+	}
+	return h.openBroker()
 }
 
 func (h *Hub) openBroker() error {
@@ -151,6 +151,9 @@ func (h *Hub) Run(ctx context.Context) error {
 }
 
 func (h *Hub) close() {
+	if h.api != nil {
+		h.api.close()
+	}
 	if h.store == nil {
 		return
 	}
