@@ -139,11 +139,15 @@ func (d *document) cursor(s scalar) *cursor {
 		c.column++
 	case token.LiteralType, token.FoldedType:
 		c.line++
-		for c.line < len(c.lines)-1 && c.blank() && !strings.HasPrefix(s.text, "\n") {
+		first := c.line
+		for c.line < len(c.lines)-1 && c.blank() {
 			c.line++
 		}
-		c.indent = len(c.current()) - len(strings.TrimLeft(string(c.current()), " "))
+		c.indent = len(c.current()) - len([]rune(strings.TrimLeft(string(c.current()), " ")))
 		c.column = c.indent
+		if strings.HasPrefix(s.text, "\n") { // its blank lines belong to the text
+			c.line = first
+		}
 	}
 	return c
 }

@@ -1,10 +1,12 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
@@ -42,6 +44,8 @@ func (c *compiler) file(f File) {
 		return
 	}
 	r := reader{compiler: c, document: d}
+	before := len(c.faults)
+	defer func() { slices.SortStableFunc(c.faults[before:], byPlace) }()
 	for key, value := range r.members(top, "a file of rules, beginning with rules:") {
 		if key.text != "rules" {
 			c.fault(d.at(key.start), "unknown key %q; expected rules", key.text)
@@ -51,6 +55,10 @@ func (c *compiler) file(f File) {
 			r.rule(item)
 		}
 	}
+}
+
+func byPlace(a, b Fault) int {
+	return cmp.Or(a.Line-b.Line, a.Column-b.Column)
 }
 
 // reader reads the rules of one document.
@@ -267,12 +275,13 @@ func (r *reader) sink(out *rule, text string, s scalar) {
 // selection reads the names and expressions of the new body.
 func (r *reader) selection(out *rule, value ast.Node) {
 	out.project = &projection{}
+	before := len(r.faults)
 	for key, value := range r.members(value, "names and expressions, such as {t: body.temperature}") {
 		if s, ok := r.scalar(value, "an expression"); ok {
 			out.project.add(key.text, r.expression(s.text, r.document.place(s)))
 		}
 	}
-	if len(out.project.names) == 0 {
+	if len(out.project.names) == 0 && len(r.faults) == before {
 		r.fault(r.document.at(firstToken(value)), "an empty selection; expected names and expressions, such as {t: body.temperature}")
 	}
 }

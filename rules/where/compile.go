@@ -90,6 +90,9 @@ func (c *compiler) syntaxFault(err error) eval.Fault {
 	if !errors.As(err, &at) {
 		return c.faultAt(0, 0, "%v", err)
 	}
+	if at.Message == "unexpected token EOF" {
+		return c.faultAt(at.From, at.To, "the expression ends where a value was expected")
+	}
 	return c.faultAt(at.From, at.To, "%s", at.Message)
 }
 

@@ -69,8 +69,8 @@ func TestValues(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for source, want := range map[string]string{
-		``:                                `1:1: unexpected token EOF`,
-		`body.x >`:                        `1:8: unexpected token EOF`,
+		``:                                `1:1: the expression ends where a value was expected`,
+		`body.x >`:                        `1:8: the expression ends where a value was expected`,
 		`bdy.x > 5`:                       `1:5: unknown name bdy; expected one of body, properties, system, topic, device, module, output`,
 		`topic > 5`:                       `1:7: > needs two numbers or two texts: have text and a number; write float(topic)`,
 		`properties.count > 5`:            `1:18: > needs two numbers or two texts: have text and a number; write float(properties.count)`,
