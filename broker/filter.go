@@ -49,11 +49,8 @@ func (x *deepFilters) match(topic string, found *mqtt.Subscribers) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for filter, clients := range x.list {
-		level, shared := filter, false
-		if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
-			_, level, _ = strings.Cut(rest, "/")
-			shared = true
-		}
+		level := unshare(filter)
+		shared := level != filter
 		if !matchesFilter(strings.TrimSuffix(level, "/#"), topic) {
 			continue
 		}
@@ -72,6 +69,16 @@ func (x *deepFilters) match(topic string, found *mqtt.Subscribers) {
 			found.Subscriptions[client] = merged.Merge(p)
 		}
 	}
+}
+
+// unshare returns the topic filter in a shared subscription (4.8.2).
+func unshare(filter string) string {
+	rest, ok := strings.CutPrefix(filter, "$share/")
+	if !ok {
+		return filter
+	}
+	_, level, _ := strings.Cut(rest, "/")
+	return level
 }
 
 // matchesFilter applies a topic filter (MQTT 5.0, 4.7).

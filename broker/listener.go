@@ -99,7 +99,7 @@ func (l *listener) Serve(listeners.EstablishFn) {
 func (l *listener) acceptLoop(ln net.Listener) {
 	for {
 		sock, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) || l.closed.Load() {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {

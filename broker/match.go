@@ -60,6 +60,9 @@ func (x *matches) build(topic string, gen uint64) *match {
 		}
 	}
 	for _, filter := range slices.Sorted(maps.Keys(found.Shared)) {
+		if !matchesFilter(unshare(filter), topic) {
+			continue // mochi lets $share/g/# reach topics that begin with $ (MQTT-4.7.2-1)
+		}
 		var members []subscriber
 		for id, s := range found.Shared[filter] {
 			if ses := x.b.sessions.get(id); ses != nil {
