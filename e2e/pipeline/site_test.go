@@ -44,9 +44,10 @@ type site struct {
 	dir   string
 	proxy *faultproxy.Proxy // between them
 
-	edge    *edgehub.Hub
-	edgeAPI *edge.Client
-	log     *lines // of the edge
+	edge     *edgehub.Hub
+	edgeAPI  *edge.Client
+	stopEdge func()
+	log      *lines // of the edge
 
 	cloud *cloud.Client
 }
@@ -137,19 +138,19 @@ func (s *site) openEdge() (*edgehub.Hub, error) {
 	return edgehub.New(cfg, slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelInfo})))
 }
 
-// startEdge runs the edge until the returned function, or the test's end.
-func (s *site) startEdge() (stop func()) {
+// startEdge runs the edge until stopEdge, or the test's end.
+func (s *site) startEdge() {
 	s.t.Helper()
 	h, err := s.openEdge()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.edge, s.edgeAPI = h, edge.New(s.path("s"))
-	return run(s.t, "edgehub", h)
+	s.stopEdge = run(s.t, "edgehub", h)
 }
 
-// startCloud runs a cloud over the site's cloud state and joins it to the edge.
-func (s *site) startCloud() (stop func()) {
+// startCloud runs a cloud and joins it to the edge.
+func (s *site) startCloud() {
 	s.t.Helper()
 	write(s.t, s.path("cloudhub.yaml"), fmt.Sprintf(cloudConfig, hubHost, edgeDevice, key, leafDevice, key, edgeDevice))
 	cfg, err := configs.LoadCloudHub(s.path("cloudhub.yaml"), nil)
@@ -171,7 +172,7 @@ func (s *site) startCloud() (stop func()) {
 	at := h.Listening()
 	s.cloud = cloud.New("http://"+at.API, strings.TrimSpace(string(token)))
 	s.proxy.Retarget(at.MQTT["mqtt"])
-	return run(s.t, "cloudhub", h)
+	run(s.t, "cloudhub", h)
 }
 
 // run runs a hub; the returned function ends it and waits. The test's end does so, too.
