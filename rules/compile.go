@@ -124,7 +124,7 @@ func (c *compiler) route(r *rule, text string, place placer) {
 	if parsed.Condition == "true" {
 		r.where = nil
 	}
-	r.sources = []source{{kind: fromRoute, text: parsed.Source.String(), route: parsed.Source}}
+	r.sources = []source{{kind: fromRoute, text: parsed.Source.Text, route: parsed.Source}}
 	sink := Sink{Kind: SinkModule, Module: parsed.Sink.Module, Input: parsed.Sink.Input}
 	if parsed.Sink.Upstream {
 		sink = Sink{Kind: SinkUpstream}

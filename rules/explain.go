@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,12 +89,18 @@ func (s *Set) explainRule(r *rule, e *eval.Env) RuleExplanation {
 	}
 	out.Conditions = eval.Why(r.where, e)
 	out.Matched = len(out.Conditions) == 0 && r.where.Eval(e).True()
-	if r.sources[0].kind == fromRoute && !out.Matched && !route.Readable(m) {
+	if r.sources[0].kind == fromRoute && !route.Readable(m) && slices.ContainsFunc(out.Conditions, looksIntoBody) {
 		t, _ := m.Sys(message.SysContentType)
 		enc, _ := m.Sys(message.SysContentEncoding)
 		out.Note = fmt.Sprintf("routes do not look into this body: contentType is %q and contentEncoding %q; expected application/json and utf-8", t.Value, enc.Value)
 	}
 	return out
+}
+
+// looksIntoBody tells the conditions of routes that need a readable body.
+func looksIntoBody(c eval.Condition) bool {
+	text := strings.ToLower(c.Text)
+	return strings.Contains(text, "$body.") || strings.Contains(text, "twin_change_includes")
 }
 
 // WriteText writes e for people.

@@ -13,7 +13,7 @@ import (
 )
 
 // ReadDir reads the rule files (*.yaml, *.yml) of a folder, in the order of their
-// names. A folder that is not there has none.
+// names. A folder that is not there is fs.ErrNotExist.
 func ReadDir(fsys fs.FS, dir string) ([]File, error) {
 	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil {

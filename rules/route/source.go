@@ -4,11 +4,15 @@ import "strings"
 
 // Source is the source of a route: the lower-case segments that a message's
 // source must begin with (contract 5.2). The empty Source matches everything.
-type Source struct{ Segments []string }
+type Source struct {
+	Segments []string
+	Text     string // as written
+}
 
 // ParseSource reads a source such as /messages/modules/*; err says what is wrong
 // with it.
 func ParseSource(text string) (s Source, err string) {
+	s.Text = text
 	if !strings.HasPrefix(text, "/") {
 		return s, "expected a source after FROM, such as /messages/*"
 	}
@@ -25,7 +29,8 @@ func ParseSource(text string) (s Source, err string) {
 	if text == "" {
 		return s, ""
 	}
-	return Source{Segments: strings.Split(strings.ToLower(text[1:]), "/")}, ""
+	s.Segments = strings.Split(strings.ToLower(text[1:]), "/")
+	return s, ""
 }
 
 // Matches reports whether the segments of a message's source begin with s.
@@ -45,5 +50,3 @@ func (s Source) Matches(message ...string) bool {
 func (s Source) IsTwin() bool { return len(s.Segments) > 0 && s.Segments[0] == twinSegment }
 
 const twinSegment = "twinchangenotifications"
-
-func (s Source) String() string { return "/" + strings.Join(s.Segments, "/") }

@@ -2,6 +2,7 @@ package where
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/penstock-io/penstock/message"
@@ -129,4 +130,61 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%.60q\n got %s\nwant %s", source, got, want)
 		}
 	}
+}
+
+// TestHostileConditions: what would take long or much is refused or small.
+func TestHostileConditions(t *testing.T) {
+	nested := "body.a"
+	for range 60 {
+		nested = "(" + nested + " < body.b < body.c)"
+	}
+	elvis := "body.a"
+	for range 100 {
+		elvis = "(" + elvis + " ?: body.b)"
+	}
+	for name, source := range map[string]string{
+		"chained comparisons": nested, "nested ?:": elvis, "too many nodes": strings.Repeat("1+", 1500) + "1", "parentheses": strings.Repeat("(", 8000),
+		"not": strings.Repeat("!", 8000) + "true", "members": "body" + strings.Repeat(".a", 2000),
+	} {
+		var faults eval.Faults
+		if _, err := Condition(source, &eval.Fields{}); !errors.As(err, &faults) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	huge := message.Message{Body: []byte(`"` + strings.Repeat("x", 600_000) + `"`)}
+	var fields eval.Fields
+	n, err := Expression("body + body + body", &fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := eval.NewEnv(&fields)
+	env.Reset(&huge)
+	if v := n.Eval(env); v.Kind != eval.Undefined {
+		t.Errorf("built %d bytes", len(v.Str))
+	}
+}
+
+func FuzzCondition(f *testing.F) {
+	for _, seed := range []string{
+		`body.machine.temperature > 25 && properties.alert != "false"`, `(body.a ?? 1) ** 2 in [1, "x", nil] or not (topic matches "^a")`, `len(body.tags) > 2 ? lower(device) contains "x" : float(system.cid) <= -1.5e3`,
+		`all(body.a, # > 1)`, `let x = 1; x`, `body?.a[-1]["b c"] | string() startsWith 'a'`, `if true {1} else {2} == 1`, `1 < 2 < 3`, `b"x" ?: {a: [1..3]}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		var fields eval.Fields
+		n, err := Condition(source, &fields)
+		if err != nil {
+			var faults eval.Faults
+			if !errors.As(err, &faults) || len(faults) == 0 {
+				t.Fatalf("%q: %v", source, err)
+			}
+			return
+		}
+		env := eval.NewEnv(&fields)
+		env.Reset(&sample)
+		if v := n.Eval(env); v.True() != (len(eval.Why(n, env)) == 0) {
+			t.Errorf("%q is %s, to blame: %v", source, v, eval.Why(n, env))
+		}
+	})
 }
