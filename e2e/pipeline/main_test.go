@@ -1,0 +1,29 @@
+package pipeline
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// edgectl is the program, built once.
+var edgectl string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "edgectl")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		edgectl = filepath.Join(dir, "edgectl")
+		if out, err := exec.Command("go", "build", "-o", edgectl, "../../cmd/edgectl").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build edgectl: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
