@@ -143,12 +143,12 @@ func (c *compiler) edgeHub(e *EdgeHub) {
 		place := func(line, column int) Fault {
 			return Fault{File: "$edgeHub routes." + in.Name, Line: line, Column: column}
 		}
-		r := rule{name: in.Name, place: place(1, 1), priority: in.Priority, ttl: milliseconds(c.ttl)}
+		r := rule{name: in.Name, place: place(1, 1), priority: in.Priority, ttl: c.ttl.Milliseconds()}
 		switch {
 		case in.TTL > 0:
-			r.ttl = milliseconds(in.TTL)
+			r.ttl = in.TTL.Milliseconds()
 		case e.TTL != 0:
-			r.ttl = max(0, milliseconds(e.TTL))
+			r.ttl = max(0, e.TTL.Milliseconds())
 		}
 		c.takeName(in.Name, r.place)
 		c.route(&r, in.Text, place)

@@ -73,7 +73,7 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 
 func (r *reader) rule(n ast.Node) {
 	before := len(r.faults)
-	out := rule{place: r.document.at(firstToken(n)), priority: defaultPriority, ttl: milliseconds(r.ttl)}
+	out := rule{place: r.document.at(firstToken(n)), priority: defaultPriority, ttl: r.ttl.Milliseconds()}
 	has := map[string]Fault{}
 	for key, value := range r.members(n, "a rule with "+ruleKeys) {
 		at := r.document.at(key.start)
@@ -123,7 +123,7 @@ func (r *reader) key(out *rule, key string, at Fault, value ast.Node) {
 			if why != "" {
 				r.fault(r.document.at(s.start), "%s", why)
 			}
-			out.ttl = milliseconds(ttl)
+			out.ttl = ttl.Milliseconds()
 		}
 	default:
 		r.fault(at, "unknown key %q; expected one of %s", key, ruleKeys)

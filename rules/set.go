@@ -3,7 +3,6 @@ package rules
 import (
 	"math"
 	"sync"
-	"time"
 
 	"github.com/penstock-io/penstock/message"
 	"github.com/penstock-io/penstock/rules/eval"
@@ -153,6 +152,3 @@ func (p *projection) body(e *eval.Env) []byte {
 	}
 	return append(out, '}')
 }
-
-// milliseconds is d as Unix milliseconds count.
-func milliseconds(d time.Duration) int64 { return d.Milliseconds() }

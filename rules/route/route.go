@@ -90,16 +90,6 @@ func (n typed) truth() *eval.Node {
 	return &whole
 }
 
-// Condition compiles a condition alone; twin tells that it is for twin changes.
-// A condition that is no boolean compiles and is undefined for every message.
-func Condition(text string, twin bool, fields *eval.Fields) (*eval.Node, error) {
-	n, err := compile(text, fields, checker{twin: twin, features: features{body: true, twin: true}})
-	if err != nil {
-		return nil, err
-	}
-	return n.truth(), nil
-}
-
 // compile compiles an expression of any type, as c says.
 func compile(text string, fields *eval.Fields, c checker) (typed, error) {
 	p := &parser{lexer: lexer{text: text}}
@@ -125,17 +115,15 @@ func (p *parser) wrong(expected string) {
 }
 
 // expect passes the keyword or operator word.
-func (p *parser) expect(word string) bool {
-	if !p.tok.is(word) {
-		if p.tok.kind == unterminated || p.tok.kind == unknownToken {
-			p.unexpected()
-		} else {
-			p.wrong("expected " + word)
-		}
-		return false
+func (p *parser) expect(word string) {
+	switch {
+	case p.tok.is(word):
+		p.advance()
+	case p.tok.kind == unterminated || p.tok.kind == unknownToken:
+		p.unexpected()
+	default:
+		p.wrong("expected " + word)
 	}
-	p.advance()
-	return true
 }
 
 // source reads what follows FROM; the current token is FROM.
@@ -153,15 +141,15 @@ func (p *parser) source() Source {
 // sink reads what follows INTO, to the end (contract 5.3).
 func (p *parser) sink() Sink {
 	t := p.tok
-	switch {
-	case t.kind == systemToken:
+	switch t.kind {
+	case systemToken:
 		p.advance()
 		if !strings.EqualFold(t.text, "upstream") {
 			p.faultOnce(t, "unknown sink $"+t.text+"; expected $upstream or BrokeredEndpoint(\"/modules/{module}/inputs/{input}\")")
 		}
 		p.atEnd()
 		return Sink{Upstream: true}
-	case t.kind == nameToken:
+	case nameToken:
 		p.advance()
 		if !p.tok.is("(") {
 			p.wrong("expected ( after " + t.text + "; a sink is $upstream or BrokeredEndpoint(\"/modules/{module}/inputs/{input}\")")

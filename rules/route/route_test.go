@@ -64,7 +64,7 @@ func TestDeepNestingIsRefused(t *testing.T) {
 		for range maxDepth + 10 {
 			text += open
 		}
-		_, err := Condition(text+"1", false, &eval.Fields{})
+		_, err := conditionOf(text+"1", false, &eval.Fields{})
 		var faults eval.Faults
 		if !errors.As(err, &faults) || faults[0].Text != "Syntax error: nested too deeply" {
 			t.Errorf("%q…: %v", open, err)
@@ -102,7 +102,7 @@ func TestBodies(t *testing.T) {
 			m.System = nil
 		}
 		var fields eval.Fields
-		n, err := Condition(c.condition, false, &fields)
+		n, err := conditionOf(c.condition, false, &fields)
 		if err != nil {
 			t.Fatal(err)
 		}
