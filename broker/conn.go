@@ -111,11 +111,13 @@ func (c *conn) recover() {
 func (c *conn) remote() string { return c.sock.RemoteAddr().String() }
 
 // Write takes mochi's answers: CONNACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT.
-// They are written by the writer goroutine, before any message.
+// They are written by the writer goroutine, before any message. Two things it
+// would send are not for the client: messages of its own ($SYS, once at its
+// start), and DISCONNECT to 3.1.1, whose servers have none (section 3.14).
 func (c *conn) Write(p []byte) (int, error) {
 	kind := wire.Type(p)
-	if kind == wire.DISCONNECT && c.version < 5 {
-		return len(p), nil // 3.1.1 servers have no DISCONNECT to send (section 3.14)
+	if kind == wire.PUBLISH || kind == wire.DISCONNECT && c.version < 5 {
+		return len(p), nil
 	}
 	ok := c.control(func(dst []byte) []byte {
 		c.greeted = c.greeted || kind == wire.CONNACK

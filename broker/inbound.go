@@ -103,7 +103,8 @@ func (c *conn) publish(in *run, packet []byte, now int64) error {
 		in.owed = append(in.owed, owed{id: p.ID, qos: p.QoS, msg: int32(len(in.Messages) - 1)})
 	}
 	if p.QoS == 2 {
-		in.Records = c.session.receive(in.Records, p.ID)
+		c.session.receive(p.ID)
+		in.Records = in.records
 	}
 	c.b.distribute(in, c.clientID)
 	return nil
@@ -214,7 +215,7 @@ func (in *run) resolve(errs []error) (failed error) {
 		switch {
 		case o.qos != 2 || o.msg < 0:
 		case err != nil:
-			s.refused(o.id, in.committed(errs))
+			s.forget(o.id) // when it comes again it is a new message
 		default:
 			s.accepted(o.id)
 		}

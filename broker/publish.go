@@ -34,7 +34,7 @@ func (b *Broker) distribute(in *run, publisher string) {
 		k := b.retained.apply(m, int32(i))
 		in.kept = append(in.kept, k)
 		if b.records != nil {
-			in.Records = append(in.Records, k.record)
+			in.Records = in.records
 		}
 	}
 	mt := b.matches.get(m.Topic)
@@ -57,7 +57,7 @@ func (b *Broker) distribute(in *run, publisher string) {
 // settled does what waits for the commit of the run.
 func (b *Broker) settled(in *run, errs []error) {
 	for _, k := range in.kept {
-		b.retained.settle(k, in, errs)
+		b.retained.settle(k, errs)
 	}
 	for _, l := range in.late {
 		if errs != nil && errs[l.msg] != nil {
@@ -69,14 +69,21 @@ func (b *Broker) settled(in *run, errs []error) {
 	}
 }
 
-// committed says whether anything of the run was written.
-func (in *run) committed(errs []error) bool {
-	for _, err := range errs {
-		if err == nil {
-			return true
+// records are what is written with the run's messages: their packet ids of QoS 2,
+// if the session is durable, and retained messages; nothing of what is refused.
+func (in *run) records(refused []error) (rs []message.Record) {
+	taken := func(i int32) bool { return refused == nil || refused[i] == nil }
+	for _, o := range in.owed {
+		if o.qos == 2 && o.msg >= 0 && in.c.session.queue != nil && taken(o.msg) {
+			rs = append(rs, message.Record{Bucket: bucketReceived, Key: in.c.session.packetKey(o.id), Value: []byte{1}})
 		}
 	}
-	return errs == nil
+	for _, k := range in.kept {
+		if taken(k.index) {
+			rs = append(rs, k.record)
+		}
+	}
+	return rs
 }
 
 // Publish brings m to the local subscribers and sessions of its topic and, if

@@ -75,32 +75,17 @@ func (s *session) knows(id uint16) (taken, accepted bool) {
 	return taken, accepted
 }
 
-// receive remembers a QoS 2 packet id; for a durable session the record goes
-// into the same commit as the message.
-func (s *session) receive(records []message.Record, id uint16) []message.Record {
+// receive remembers a QoS 2 packet id of the client.
+func (s *session) receive(id uint16) {
 	s.mu.Lock()
 	s.received[id] = false
 	s.mu.Unlock()
-	if s.queue == nil {
-		return records
-	}
-	return append(records, message.Record{Bucket: bucketReceived, Key: s.packetKey(id), Value: []byte{1}})
 }
 
 func (s *session) accepted(id uint16) {
 	s.mu.Lock()
 	s.received[id] = true
 	s.mu.Unlock()
-}
-
-// refused forgets the id of a message that was not accepted: when it comes
-// again it is a new one. committed says that the batch's records were written
-// although this message was refused.
-func (s *session) refused(id uint16, committed bool) {
-	s.forget(id)
-	if s.queue != nil && committed {
-		s.b.put(nil, message.Record{Bucket: bucketReceived, Key: s.packetKey(id)})
-	}
 }
 
 // forget reports whether the id was there.

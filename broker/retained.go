@@ -99,15 +99,12 @@ func (r *retained) apply(m *message.Message, index int32) *keptMessage {
 }
 
 // settle ends the wait of k, whose message is part of a run.
-func (r *retained) settle(k *keptMessage, in *run, errs []error) {
+func (r *retained) settle(k *keptMessage, errs []error) {
 	if errs == nil || errs[k.index] == nil {
 		r.confirm(k)
 		return
 	}
-	if before, last := r.revert(k); last && in.committed(errs) && r.b.records != nil {
-		// The record went with the batch although its message was refused.
-		r.b.put(nil, before)
-	}
+	r.revert(k)
 }
 
 // confirm: commits decide the order, as they do on disk.
@@ -125,9 +122,8 @@ func (r *retained) confirm(k *keptMessage) {
 	}
 }
 
-// revert takes k back and returns the record of what holds in its place; last
-// says whether nothing newer replaced it.
-func (r *retained) revert(k *keptMessage) (before message.Record, last bool) {
+// revert takes k back: what it replaced holds again, unless something newer does.
+func (r *retained) revert(k *keptMessage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.list[k.topic]
@@ -138,19 +134,13 @@ func (r *retained) revert(k *keptMessage) (before message.Record, last bool) {
 		if p != nil {
 			p.prev = k.prev
 		}
-		return before, false
+		return
 	}
-	before = message.Record{Bucket: bucketRetained, Key: k.topic}
-	switch q := k.prev; {
-	case q == nil || q.done && q.msg == nil:
+	if q := k.prev; q == nil || q.done && q.msg == nil {
 		delete(r.list, k.topic)
-	default:
+	} else {
 		r.list[k.topic] = q
-		if q.msg != nil {
-			before.Value = message.Append(nil, q.msg)
-		}
 	}
-	return before, true
 }
 
 // send gives a new subscription the retained messages it asks for (3.8.3.1).

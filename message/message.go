@@ -131,10 +131,12 @@ func (m *Message) AcceptedAt() time.Time { return time.UnixMilli(m.Accepted) }
 // Batch is a run of messages from one sender that becomes durable together.
 type Batch struct {
 	Messages []Message
-	// Records are written in the same commit as the messages: a batch's
-	// packet ids of QoS 2, for example, are remembered exactly when its
-	// messages are.
-	Records []Record
+	// Records, if set, is asked once, within Accept, when it is known which
+	// messages cannot be stored, for the records to write in the commit of the
+	// others: a packet id of QoS 2, for example, is remembered exactly when its
+	// message is. refused is nil when none is refused, otherwise refused[i] says why
+	// Messages[i] is. A batch that is refused whole is not asked.
+	Records func(refused []error) []Record
 	// Local batches are already routed: rules do not see them, only the
 	// Sessions and Records of their messages apply. So a rule's output on a local
 	// topic cannot start a loop.

@@ -19,7 +19,6 @@ type request struct {
 	of      []int32 // of[i] is the message that Items[i] carries
 	buf     []byte  // encodings
 	targets []message.Target
-	records []message.Record
 	marks   []mark
 	scratch []byte
 	flight  *flight
@@ -35,20 +34,31 @@ func (r *Router) Accept(b *message.Batch) {
 	q := r.requests.Get().(*request)
 	q.b = b
 	r.count.received.Add(uint64(len(b.Messages)))
-	now := r.now()
 	f := q.recognise()
 	q.route()
-	q.Records = b.Records
-	if f != nil {
-		if rec, ok := r.seen.record(f, q.marks, now); ok {
-			q.records = append(append(q.records[:0], b.Records...), rec)
-			q.Records = q.records
-		}
-	}
 	r.store.Append(&q.Request) // q may be in use for another batch when it returns
 	if f != nil {
 		r.seen.launched(f)
 	}
+}
+
+// records gives the store what to write beside the messages it takes: what the
+// batch wants, and the ids of its messages.
+func (q *request) records(refused []error) []message.Record {
+	if q.b.Records == nil && q.flight == nil {
+		return nil
+	}
+	out := q.results(refused)
+	var rs []message.Record
+	if q.b.Records != nil {
+		rs = q.b.Records(out)
+	}
+	if q.flight != nil {
+		if rec, ok := q.r.seen.record(q.flight, q.marks, out, q.r.now()); ok {
+			rs = append(rs, rec)
+		}
+	}
+	return rs
 }
 
 // recognise marks the messages that carry an id and those of them that were here
@@ -202,15 +212,14 @@ func (q *request) reset() {
 	}
 	clear(q.Items)
 	clear(q.targets)
-	clear(q.records)
 	clear(q.marks)
 	q.Items, q.targets, q.of, q.marks = q.Items[:0], q.targets[:0], q.of[:0], q.marks[:0]
-	q.Records, q.b, q.flight = nil, nil, nil
+	q.b, q.flight = nil, nil
 }
 
 func (r *Router) newRequest() any {
 	q := &request{r: r}
-	q.Done = q.committed
+	q.Done, q.Records = q.committed, q.records
 	return q
 }
 

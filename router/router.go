@@ -212,7 +212,7 @@ func (r *Router) Run(ctx context.Context) error {
 	return nil
 }
 
-// keep writes what there is to correct and delete among the message ids, until
+// keep deletes the records of forgotten message ids until
 // ctx ends.
 func (r *Router) keep(ctx context.Context) {
 	if r.seen == nil {
@@ -224,7 +224,6 @@ func (r *Router) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
-		case <-r.seen.fix:
 		case <-ctx.Done():
 		}
 		for rs := range slices.Chunk(r.seen.sweep(r.now()), sweepBatch) {

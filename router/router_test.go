@@ -59,7 +59,9 @@ func TestRecordsAreWrittenWithTheBatch(t *testing.T) {
 	b := newBench(t, Config{}, store.Config{}, nil)
 	errs := b.acceptBatch(&message.Batch{
 		Messages: []message.Message{withID(plain("nowhere", "1"), "m-1")},
-		Records:  []message.Record{{Bucket: "qos2", Key: "k", Value: []byte("v")}},
+		Records: func([]error) []message.Record {
+			return []message.Record{{Bucket: "qos2", Key: "k", Value: []byte("v")}}
+		},
 	})
 	if errs != nil {
 		t.Fatal(errs)

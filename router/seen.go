@@ -50,8 +50,6 @@ type seen struct {
 	groups   []group         // oldest first
 	stamp    uint64          // the last given
 	stale    map[uint64]bool // records to delete
-	fixes    []message.Record
-	fix      chan struct{} // fixes is not empty
 }
 
 // flight is one batch with ids on its way to the disk.
@@ -80,7 +78,7 @@ func newSeen(window time.Duration, limit int) *seen {
 	s := &seen{
 		window: window, max: limit,
 		pending: make(map[digest]*flight), known: make(map[digest]struct{}),
-		stale: make(map[uint64]bool), fix: make(chan struct{}, 1),
+		stale: make(map[uint64]bool),
 	}
 	s.appended.L = &s.mu
 	return s
@@ -111,11 +109,12 @@ func (s *seen) claim(marks []mark) *flight {
 	return f
 }
 
-// record returns the record that remembers the routed marks of f.
-func (s *seen) record(f *flight, marks []mark, now time.Time) (message.Record, bool) {
+// record returns the record that remembers the routed marks of f, as far as their
+// messages are not refused.
+func (s *seen) record(f *flight, marks []mark, refused []error, now time.Time) (message.Record, bool) {
 	var value []byte
 	for i := range marks {
-		if marks[i].routed {
+		if marks[i].routed && (refused == nil || refused[marks[i].msg] == nil) {
 			if value == nil {
 				value = make([]byte, 0, len(marks)*len(digest{}))
 			}
@@ -167,32 +166,15 @@ func (s *seen) land(f *flight, marks []mark, now time.Time, fate func(msg int32)
 			ids = append(ids, m.id)
 		}
 	}
-	s.remember(f, ids)
+	if len(ids) > 0 {
+		s.groups = append(s.groups, group{f.stamp, ids})
+	}
 	s.forget(now)
 	for i := range marks {
 		m := &marks[i]
 		if m.dup && m.first != nil && m.first.fates[m.id] != nil {
 			answer(m.msg, fmt.Errorf("%w: %w", ErrUncommitted, m.first.fates[m.id]))
 		}
-	}
-}
-
-// remember needs mu. The record went to disk with the ids of all routed
-// messages; if some were refused while the commit succeeded, it is put right.
-func (s *seen) remember(f *flight, ids []digest) {
-	if f.fates != nil && f.stamp != 0 {
-		r := message.Record{Bucket: seenBucket, Key: stampKey(f.stamp)}
-		for _, id := range ids {
-			r.Value = append(r.Value, id[:]...)
-		}
-		s.fixes = append(s.fixes, r)
-		select {
-		case s.fix <- struct{}{}:
-		default:
-		}
-	}
-	if len(ids) > 0 {
-		s.groups = append(s.groups, group{f.stamp, ids})
 	}
 }
 
@@ -214,13 +196,12 @@ func (s *seen) old(stamp uint64, now time.Time) bool {
 	return int64(stamp>>20) < now.Add(-s.window).UnixMilli()
 }
 
-// sweep returns the records to write: corrections, and deletions of what was forgotten.
+// sweep returns the deletions of what was forgotten.
 func (s *seen) sweep(now time.Time) []message.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
-	rs := s.fixes
-	s.fixes = nil
+	var rs []message.Record
 	for stamp := range maps.Keys(s.stale) {
 		rs = append(rs, message.Record{Bucket: seenBucket, Key: stampKey(stamp)})
 	}

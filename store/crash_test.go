@@ -36,7 +36,9 @@ func crashChild(dir string) {
 			Items: []Item{{Data: data, Targets: []message.Target{
 				{Queue: "kept", Rule: "k"}, {Queue: "consumed", Rule: fmt.Sprint("c", n%3), Priority: uint8(n % 2)},
 			}}},
-			Records: []message.Record{{Bucket: "last", Key: key, Value: body}},
+			Records: func([]error) []message.Record {
+				return []message.Record{{Bucket: "last", Key: key, Value: body}}
+			},
 			Done: func(_ *Request, errs []error) {
 				if errs == nil {
 					os.Stdout.Write(body)

@@ -16,8 +16,11 @@ type Item struct {
 
 // Request is a run of items that becomes durable in one commit, with records.
 type Request struct {
-	Items   []Item
-	Records []message.Record // written exactly when the request is committed
+	Items []Item
+	// Records, if set, is asked once, within Append, when it is known which items
+	// are refused, for the records to write in the commit of the others. refused
+	// is nil when none is. A request that is refused whole is not asked.
+	Records func(refused []error) []message.Record
 	// Done is called exactly once, in the order of Append, from a goroutine that
 	// serves everybody: it must not block. errs is nil when every item was
 	// accepted, else errs[i] says what became of Items[i] (nil: accepted).
@@ -39,8 +42,7 @@ type part struct {
 // Append makes a request durable. It returns when the request has its place in
 // the order; it waits only while more than Config.IntakeBytes wait for the disk.
 func (s *Store) Append(r *Request) {
-	o := &op{req: r, records: r.Records, eager: true}
-	o.bytes = recordBytes(r.Records)
+	o := &op{req: r, eager: true}
 	if err := s.encode(o); err != nil {
 		s.refuse(o, err)
 	}
@@ -67,11 +69,6 @@ func (s *Store) refuse(o *op, err error) {
 }
 
 func (s *Store) encode(o *op) error {
-	for i := range o.records {
-		if err := checkRecord(&o.records[i]); err != nil {
-			return err
-		}
-	}
 	e := encoder{s: s, o: o}
 	for i := range o.req.Items {
 		if err := e.item(i); err != nil {
@@ -83,6 +80,15 @@ func (s *Store) encode(o *op) error {
 			}
 			o.errs[i] = err
 		}
+	}
+	if o.req.Records != nil {
+		o.records = o.req.Records(o.errs)
+		for i := range o.records {
+			if err := checkRecord(&o.records[i]); err != nil {
+				return err
+			}
+		}
+		o.bytes += recordBytes(o.records)
 	}
 	o.cost()
 	return nil

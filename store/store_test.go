@@ -56,6 +56,33 @@ func TestAnItemIsInAllItsQueuesOrInNone(t *testing.T) {
 	balanced(t, s)
 }
 
+func TestRecordsOfRefusedItemsAreNotWritten(t *testing.T) {
+	s := open(t)
+	queue(t, s, "full").SetLimit(1, Reject)
+	done := make(chan []error, 1)
+	s.Append(&Request{
+		Items: []Item{item("x", to("full")), item("y", to("a"))},
+		Records: func(refused []error) (rs []message.Record) {
+			for i, key := range []string{"x", "y"} {
+				if refused == nil || refused[i] == nil {
+					rs = append(rs, message.Record{Bucket: "ids", Key: key, Value: []byte{1}})
+				}
+			}
+			return rs
+		},
+		Done: func(_ *Request, errs []error) { done <- errs },
+	})
+	if errs := <-done; len(errs) != 2 || !errors.Is(errs[0], ErrQuota) || errs[1] != nil {
+		t.Fatalf("errors: %v", errs)
+	}
+	if _, err := s.Get("ids", "x"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the record of a refused item: %v", err)
+	}
+	if _, err := s.Get("ids", "y"); err != nil {
+		t.Errorf("the record of a stored item: %v", err)
+	}
+}
+
 func TestPrioritiesLeaveFirst(t *testing.T) {
 	s := open(t)
 	q := queue(t, s, "q")

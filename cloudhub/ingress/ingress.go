@@ -23,13 +23,6 @@ const (
 	overhead = 512
 )
 
-// Records keeps the small durable values that come with a batch. They are
-// written after the batch's messages and before its Done: a crash in between
-// makes the sender repeat, never the message disappear.
-type Records interface {
-	Put(done func(error), r ...message.Record)
-}
-
 // Config of an Ingress. The zero value of each field but Snapshot means its default.
 type Config struct {
 	Snapshot      string        // the index's snapshot file
@@ -37,7 +30,6 @@ type Config struct {
 	WaitingBytes  int           // what may wait unacknowledged; default 64 MiB
 	IDWindow      time.Duration // how long a message id without origin is recognised; default 10 minutes
 	IDs           int           // and how many of them; default 100,000
-	Records       Records       // nil: batches' records are not kept
 }
 
 // Ingress is the Acceptor of the cloud. Accept may be called from any goroutine.
@@ -143,7 +135,7 @@ func (g *Ingress) Run(ctx context.Context) error {
 			break
 		}
 		g.commit(ctx, chunk)
-		g.complete(ctx, finished)
+		g.complete(finished)
 		if time.Since(saved) >= g.cfg.SnapshotEvery {
 			saved = time.Now()
 			if err := g.save(); err != nil {
@@ -192,14 +184,7 @@ func (g *Ingress) take() (chunk []*entry, finished []*waiting) {
 }
 
 // complete tells the senders, in the order of their Accept.
-func (g *Ingress) complete(ctx context.Context, finished []*waiting) {
-	if err := g.keepRecords(ctx, finished); err != nil {
-		for _, w := range finished {
-			if len(w.batch.Records) > 0 {
-				w.failAll(err)
-			}
-		}
-	}
+func (g *Ingress) complete(finished []*waiting) {
 	freed := 0
 	for _, w := range finished {
 		freed += w.size
@@ -209,30 +194,6 @@ func (g *Ingress) complete(ctx context.Context, finished []*waiting) {
 	g.bytes -= freed
 	g.mu.Unlock()
 	g.room.Broadcast()
-}
-
-func (g *Ingress) keepRecords(ctx context.Context, finished []*waiting) error {
-	if g.cfg.Records == nil {
-		return nil
-	}
-	var rs []message.Record
-	for _, w := range finished {
-		rs = append(rs, w.batch.Records...)
-	}
-	if len(rs) == 0 {
-		return nil
-	}
-	kept := make(chan error, 1)
-	g.cfg.Records.Put(func(err error) { kept <- err }, rs...)
-	select {
-	case err := <-kept:
-		if err != nil {
-			return fmt.Errorf("keep records of accepted messages: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return ErrClosed
-	}
 }
 
 func (w *waiting) fail(i int, err error) {
@@ -245,13 +206,5 @@ func (w *waiting) fail(i int, err error) {
 func (w *waiting) failRest(err error) {
 	for ; w.next < len(w.batch.Messages); w.next++ {
 		w.fail(w.next, err)
-	}
-}
-
-func (w *waiting) failAll(err error) {
-	for i := range w.batch.Messages {
-		if w.errs == nil || w.errs[i] == nil {
-			w.fail(i, err)
-		}
 	}
 }

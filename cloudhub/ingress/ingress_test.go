@@ -190,39 +190,6 @@ func TestClosedIngressAnswersWithErrClosed(t *testing.T) {
 	}
 }
 
-type putter func(done func(error), r ...message.Record)
-
-func (p putter) Put(done func(error), r ...message.Record) { p(done, r...) }
-
-func TestRecordsAreKeptBeforeDone(t *testing.T) {
-	c := newCloud(t)
-	s := c.open()
-	fault := errors.New("disk")
-	var kept []message.Record
-	g, _ := c.ingress(s, Config{Records: putter(func(done func(error), r ...message.Record) {
-		kept = append(kept, r...)
-		if r[0].Key == "bad" {
-			done(fault)
-			return
-		}
-		done(nil)
-	})})
-	answer := make(chan []error, 1)
-	for _, key := range []string{"good", "bad"} {
-		g.Accept(&message.Batch{
-			Messages: sent("edge", key, 1, 1), Records: []message.Record{{Bucket: "b", Key: key}},
-			Done: func(_ *message.Batch, errs []error) { answer <- errs },
-		})
-		errs := wait(t, answer)
-		if want := key == "bad"; want != (len(errs) == 1 && errors.Is(errs[0], fault)) {
-			t.Errorf("%s: %v", key, errs)
-		}
-	}
-	if len(kept) != 2 {
-		t.Errorf("kept %v", kept)
-	}
-}
-
 func TestWaitingMemoryIsBounded(t *testing.T) {
 	c := newCloud(t)
 	s := c.open()
