@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"time"
 	"unsafe"
@@ -104,7 +105,9 @@ func (c *conn) publish(in *run, packet []byte, now int64) error {
 	}
 	if p.QoS == 2 {
 		c.session.receive(p.ID)
-		in.Records = in.records
+		if c.session.queue != nil {
+			in.Records = in.records
+		}
 	}
 	c.b.distribute(in, c.clientID)
 	return nil
@@ -152,19 +155,22 @@ func (c *conn) address(m *message.Message, topic string) byte {
 }
 
 func (c *conn) addressEvents(m *message.Message, topic string) byte {
-	if err := iothub.DecodeEvents(topic, m); err != nil {
-		if iothub.CheckSize(m) != nil {
-			return wire.PacketTooLarge
-		}
+	err := iothub.DecodeEvents(topic, m)
+	if err != nil && !errors.Is(err, iothub.ErrTooLarge) {
 		return wire.TopicNameInvalid
 	}
 	if !c.topics.mayPublishFor(c, m.Device, m.Module, topic) {
 		return wire.NotAuthorized
 	}
 	if c.principal.Edge {
-		if err := iothub.Unwrap(c.principal.Device, m); err != nil {
+		if iothub.Unwrap(c.principal.Device, m) != nil {
 			return wire.TopicNameInvalid
 		}
+		// What a hub adds for its parent does not count: the hub has accepted the message.
+		err = iothub.CheckSize(m)
+	}
+	if err != nil {
+		return wire.PacketTooLarge
 	}
 	return wire.Success
 }
