@@ -2,10 +2,13 @@ package pipeline
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // edgectl is the program, built once.
@@ -24,6 +27,12 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "build edgectl: %v\n%s", err, out)
 			return 1
 		}
-		return m.Run()
+		code := m.Run()
+		http.DefaultClient.CloseIdleConnections()
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
 	}())
 }

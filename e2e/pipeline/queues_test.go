@@ -141,3 +141,29 @@ func TestFullQueue(t *testing.T) {
 		t.Errorf("%d messages in the cloud, want %d", n, acked+1)
 	}
 }
+
+// TestDropOldest: where the newest matters most, the oldest make room and are
+// counted, and the publisher is not held up.
+func TestDropOldest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, options{
+		noCloud: true, rules: "rules:\n  - {name: up, from: devices/*, into: $upstream}\n",
+		config: "store: {queue_max_bytes: 64KiB, on_full: drop_oldest}\n",
+	})
+	press := s.leaf(leafDevice, "")
+	const all = 200
+	pad := strings.Repeat("x", 1000)
+	for n := 1; n <= all; n++ {
+		publish(t, press, telemetry(fmt.Sprint(n), fmt.Sprintf(`{"n":%d,"pad":%q}`, n, pad)))
+	}
+	f := s.entry("up", "$upstream")
+	if f.Accepted != all || f.Dropped["quota"] != all-f.Queued || f.Queued < 30 || f.Queued > 70 || !f.Balanced {
+		t.Errorf("64 KiB for %d messages of 1,000 bytes: %+v", all, f)
+	}
+	s.startCloud()
+	s.drained()
+	got := s.received()
+	if len(got) != int(f.Queued) || got[0].Origin.Seq != all-f.Queued+1 || got[len(got)-1].Origin.Seq != all {
+		t.Errorf("%d messages in the cloud, want the last %d", len(got), f.Queued)
+	}
+}

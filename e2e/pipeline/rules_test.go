@@ -123,3 +123,36 @@ func TestHotReload(t *testing.T) {
 		t.Errorf("%d messages in the cloud, want %d", got, n)
 	}
 }
+
+// TestThousandRules: one bad rule among a thousand keeps them all out; without
+// it a message that all of them match goes up once.
+func TestThousandRules(t *testing.T) {
+	t.Parallel()
+	file := func(last string) string {
+		var b strings.Builder
+		b.WriteString("rules:\n")
+		for n := range 999 {
+			fmt.Fprintf(&b, "  - {name: rule-%d, from: devices/*, where: body.t > %d, into: $upstream}\n", n, n-1000)
+		}
+		return b.String() + "  - {name: last, from: devices/*, where: " + last + ", into: $upstream}\n"
+	}
+	s := newSite(t, options{rules: file("body.t >> 1")})
+	status := func(active, errors int) {
+		t.Helper()
+		until(t, fmt.Sprint(active, " rules in force"), func() error {
+			st, err := s.edgeAPI.Status(t.Context())
+			if err == nil && (st.Rules.Active != active || len(st.Rules.Errors) != errors) {
+				err = fmt.Errorf("%d active, errors %q", st.Rules.Active, st.Rules.Errors)
+			}
+			return err
+		})
+	}
+	status(0, 1)
+	s.writeRules(file("body.t > 1"))
+	status(1000, 0)
+	publish(t, s.leaf(leafDevice, ""), telemetry("1", `{"t":5}`))
+	s.drained()
+	if n := len(s.received()); n != 1 {
+		t.Errorf("%d messages in the cloud, want 1", n)
+	}
+}
