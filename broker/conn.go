@@ -97,6 +97,16 @@ func (c *conn) finish() {
 	c.b.sessions.release(c)
 	close(c.done)
 	<-c.written
+	c.shed()
+}
+
+// shed drops the buffers: mochi keeps the connection of a persistent session
+// until the next one.
+func (c *conn) shed() {
+	c.mu.Lock()
+	c.ctl = nil
+	c.mu.Unlock()
+	c.buf, c.pass, c.out, c.topics, c.aliases = nil, nil, outbound{}, topicCache{}, nil
 }
 
 // recover keeps a panic, ours or mochi's, to the connection it happened on.

@@ -146,7 +146,7 @@ func (x *sessions) restore() error {
 func (x *sessions) restoreIDs() error {
 	for bucket, add := range map[string]func(s *session, id uint16){
 		bucketReceived: func(s *session, id uint16) { s.received[id] = true },
-		bucketRelease:  func(s *session, id uint16) { s.release[id] = 0 },
+		bucketRelease:  func(s *session, id uint16) { s.release[id] = release{safe: true} },
 	} {
 		err := x.b.records.Records(bucket, func(key string, _ []byte) error {
 			client, life, id, ok := parsePacketKey(key)

@@ -201,7 +201,8 @@ func (s *session) freeID() uint16 {
 		if s.nextID <= queueIDs {
 			s.nextID = queueIDs + 1
 		}
-		if _, used := s.flights[s.nextID]; !used && s.release[s.nextID] == 0 {
+		_, used := s.flights[s.nextID] // as has every id in release
+		if !used {
 			return s.nextID
 		}
 	}

@@ -21,38 +21,55 @@ const (
 // durable session PUBREL leaves only when a crash can no longer bring the
 // message back, and the id is on record.
 func (c *conn) received(id uint16, f flight, known bool) {
-	s := c.session
-	code := wire.Success
 	if !known {
-		code = wire.PacketIDNotFound // 4.3.3; to 3.1.1 it is a plain PUBREL
-	}
-	release := func() {
-		c.control(func(dst []byte) []byte { return wire.AppendAck(dst, c.version, wire.PUBREL, id, code) })
-	}
-	if !known {
-		release()
+		c.pubrel(id, wire.PacketIDNotFound) // 4.3.3; to 3.1.1 it is a plain PUBREL
 		return
 	}
+	s := c.session
 	s.mu.Lock()
 	s.flights[id] = flight{qos: 2, rel: true}
-	if _, again := s.release[id]; !again {
+	r, again := s.release[id]
+	if !again {
 		s.sent++
-		s.release[id] = s.sent
+		r = release{n: s.sent, safe: f.seq == 0}
+		s.release[id] = r
 	}
 	s.mu.Unlock()
-	if f.seq == 0 {
-		release()
+	if f.seq != 0 {
+		s.queue.Settle(f.seq, message.Delivered, "", s.releaseRecord(id))
+	}
+	if r.safe {
+		c.pubrel(id, wire.Success)
 		return
 	}
-	rec := message.Record{Bucket: bucketRelease, Key: s.packetKey(id), Value: []byte{1}}
-	s.queue.Settle(f.seq, message.Delivered, "", rec)
-	c.b.put(func(err error) { // behind the settlement: what comes later is committed later
+	c.releaseSafely(id)
+}
+
+func (c *conn) pubrel(id uint16, code byte) {
+	c.control(func(dst []byte) []byte { return wire.AppendAck(dst, c.version, wire.PUBREL, id, code) })
+}
+
+// releaseSafely sends PUBREL once the id is on record, and with it, because what
+// comes later is committed later, the settlement before it.
+func (c *conn) releaseSafely(id uint16) {
+	s := c.session
+	c.b.put(func(err error) {
 		if err != nil {
-			c.abort() // not durable: the client asks again on its next connection
+			c.abort() // the client asks again on its next connection
 			return
 		}
-		release()
-	}, rec)
+		s.mu.Lock()
+		if r, ok := s.release[id]; ok {
+			r.safe = true
+			s.release[id] = r
+		}
+		s.mu.Unlock()
+		c.pubrel(id, wire.Success)
+	}, s.releaseRecord(id))
+}
+
+func (s *session) releaseRecord(id uint16) message.Record {
+	return message.Record{Bucket: bucketRelease, Key: s.packetKey(id), Value: []byte{1}}
 }
 
 // forgetRelease ends the flow of one of our messages. A lost deletion costs one

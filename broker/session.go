@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,8 +44,8 @@ type session struct {
 	flights  map[uint16]flight
 	sent     uint64 // numbers the flights
 	nextID   uint16
-	release  map[uint16]uint64 // ids whose PUBREC has come and whose PUBCOMP has not, with their order
-	received map[uint16]bool   // the client's QoS 2 ids that wait for PUBREL; true: accepted
+	release  map[uint16]release
+	received map[uint16]bool // the client's QoS 2 ids that wait for PUBREL; true: accepted
 	dropped  uint64
 	settled  []uint64 // delivered sequences of the reader's present run
 }
@@ -59,10 +60,16 @@ type flight struct {
 	rel  bool // PUBREL is out, or waits for the commit before it
 }
 
+// release is a packet id whose PUBREC has come and whose PUBCOMP has not.
+type release struct {
+	n    uint64 // order of PUBREC
+	safe bool   // a crash does not forget it: PUBREL may leave
+}
+
 func newSession(b *Broker, id string, persistent bool) *session {
 	return &session{
 		b: b, id: id, persistent: persistent,
-		flights: make(map[uint16]flight), release: make(map[uint16]uint64), received: make(map[uint16]bool),
+		flights: make(map[uint16]flight), release: make(map[uint16]release), received: make(map[uint16]bool),
 	}
 }
 
@@ -81,20 +88,25 @@ func (s *session) attach(c *conn) {
 	}
 	s.mu.Lock()
 	s.conn = c
-	ids := make([]uint16, 0, len(s.release))
-	for id := range s.release {
-		ids = append(ids, id)
+	ids := slices.Collect(maps.Keys(s.release))
+	slices.SortFunc(ids, func(x, y uint16) int { return cmp.Or(cmp.Compare(s.release[x].n, s.release[y].n), cmp.Compare(x, y)) })
+	var unsafe []uint16
+	for _, id := range ids {
 		s.flights[id] = flight{qos: 2, rel: true}
+		if !s.release[id].safe {
+			unsafe = append(unsafe, id)
+		}
 	}
-	slices.SortFunc(ids, func(x, y uint16) int { return cmp.Or(cmp.Compare(s.release[x], s.release[y]), cmp.Compare(x, y)) })
 	s.mu.Unlock()
 	s.online.Store(true)
-	c.control(func(dst []byte) []byte {
-		for _, id := range ids {
-			dst = wire.AppendAck(dst, c.version, wire.PUBREL, id, wire.Success)
+	for _, id := range ids {
+		if !slices.Contains(unsafe, id) {
+			c.pubrel(id, wire.Success)
 		}
-		return dst
-	})
+	}
+	for _, id := range unsafe {
+		c.releaseSafely(id)
+	}
 	c.filling.Lock()
 	c.sending = s
 	c.filling.Unlock()
