@@ -2,6 +2,7 @@ package broker
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -56,6 +57,7 @@ func (x *matches) build(topic string, gen uint64) *match {
 	x.deep.match(topic, found)
 	for id, s := range found.Subscriptions {
 		if ses := x.b.sessions.get(id); ses != nil {
+			s.NoLocal = s.NoLocal && x.allNoLocal(id, topic)
 			m.subs = append(m.subs, newSubscriber(ses, s))
 		}
 	}
@@ -71,11 +73,28 @@ func (x *matches) build(topic string, gen uint64) *match {
 		}
 		if len(members) > 0 {
 			slices.SortFunc(members, func(a, b subscriber) int { return strings.Compare(a.s.id, b.s.id) })
-			m.groups = append(m.groups, &shareGroup{members: members})
+			g := &shareGroup{members: members}
+			g.next.Store(rand.Uint32()) // no member is first after every change of a subscription
+			m.groups = append(m.groups, g)
 		}
 	}
 	m.prepare()
 	return m
+}
+
+// allNoLocal says whether every subscription of the client that matches has No
+// Local; mochi merges them as if one were enough (3.8.3.1).
+func (x *matches) allNoLocal(id, topic string) bool {
+	cl, ok := x.b.server.Clients.Get(id)
+	if !ok {
+		return true
+	}
+	for filter, s := range cl.State.Subscriptions.GetAll() {
+		if !s.NoLocal && unshare(filter) == filter && matchesFilter(filter, topic) {
+			return false
+		}
+	}
+	return true
 }
 
 // match is the answer for one topic.
