@@ -34,44 +34,46 @@ type publisher struct {
 	acked atomic.Uint64 // all up to here were acknowledged, none beyond
 	again uint64        // messages sent more than once
 
+	conn        *mqtttest.Client
 	connections int
 }
 
 // run publishes towards the goal until ctx ends, then returns when everything it
 // sent is acknowledged.
 func (p *publisher) run(ctx context.Context) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	var c *mqtttest.Client
-	giveUp := time.Time{}
-	for {
-		want := p.goal()
-		if ctx.Err() != nil {
-			want = p.sent
-			if giveUp.IsZero() {
-				giveUp = time.Now().Add(startTimeout)
-			}
-			if p.acked.Load() == p.sent {
-				if c != nil {
-					c.Close()
-				}
-				return nil
-			}
-			if time.Now().After(giveUp) {
-				return fmt.Errorf("%s: %d of %d messages are still not acknowledged", p.device, p.sent-p.acked.Load(), p.sent)
-			}
+	for ctx.Err() == nil {
+		p.step(p.goal())
+	}
+	deadline := time.Now().Add(startTimeout)
+	for p.acked.Load() < p.sent {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: %d of %d messages are still not acknowledged", p.device, p.sent-p.acked.Load(), p.sent)
 		}
-		if c == nil {
-			c = p.connect()
-		}
-		if c != nil && want > p.acked.Load() {
-			if err := p.publish(c, min(want, p.acked.Load()+burst)); err != nil {
-				c.Close()
-				c = nil
-			}
-			continue
-		}
-		<-poll.C
+		p.step(p.sent)
+	}
+	p.hangUp()
+	return nil
+}
+
+// step sends some of what is missing to the goal, over a new connection if need
+// be, or pauses.
+func (p *publisher) step(goal uint64) {
+	if p.conn == nil {
+		p.conn = p.connect()
+	}
+	if p.conn == nil || goal <= p.acked.Load() {
+		<-time.After(10 * time.Millisecond)
+		return
+	}
+	if err := p.publish(min(goal, p.acked.Load()+burst)); err != nil {
+		p.hangUp()
+	}
+}
+
+func (p *publisher) hangUp() {
+	if p.conn != nil {
+		p.conn.Close()
+		p.conn = nil
 	}
 }
 
@@ -97,9 +99,9 @@ func (p *publisher) connect() *mqtttest.Client {
 }
 
 // publish sends everything that is not acknowledged up to the number to.
-func (p *publisher) publish(c *mqtttest.Client, to uint64) error {
+func (p *publisher) publish(to uint64) error {
 	base := p.acked.Load()
-	_, err := c.Pipeline(int(to-base), window, func(i int) mqtttest.Publish {
+	_, err := p.conn.Pipeline(int(to-base), window, func(i int) mqtttest.Publish {
 		n := base + uint64(i) + 1
 		dup := n <= p.sent
 		if dup {
