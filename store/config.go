@@ -35,9 +35,14 @@ type Config struct {
 	// MaxBytes bounds the bytes of all blocks in all queues; items beyond it are
 	// refused with ErrQuota. 0: no bound.
 	MaxBytes int64
-	// QueueMaxBytes is the bound of a queue that has none of its own (SetLimit).
-	// 0: no bound.
+	// QueueMaxBytes bounds a queue that has no bound of its own (SetLimit), and
+	// Policy says what happens beyond. 0: no bound.
 	QueueMaxBytes int64
+	Policy        Policy
+	// Limit, if set, is asked instead of the two when a queue is opened or
+	// created. What it says holds until Close and is not stored, so that a changed
+	// configuration takes effect with the next Open. It must not call the store.
+	Limit func(queue string) (maxBytes int64, p Policy)
 	// ReserveBytes of the file system stay free: below it items are refused with
 	// ErrDiskFull while settlements and records still work. Badger writes through
 	// memory mappings, and a mapping the file system cannot back kills the
@@ -85,6 +90,10 @@ func (c *Config) defaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Limit == nil {
+		maxBytes, p := c.QueueMaxBytes, c.Policy
+		c.Limit = func(string) (int64, Policy) { return maxBytes, p }
 	}
 }
 

@@ -121,8 +121,11 @@ func (l *loader) queue(k, v []byte) error {
 	id := binary.BigEndian.Uint32(k[1:])
 	q := newQueue(l.s, id, r.name)
 	q.next, q.onDisk = r.next, r.next
-	q.limit.Store(r.limit)
-	q.policy.Store(uint32(r.policy))
+	if r.limit > 0 {
+		q.bound.Store(&bound{bytes: r.limit, policy: r.policy, own: true})
+	} else {
+		q.bound.Store(l.s.configured(r.name))
+	}
 	q.removed.Store(r.removed)
 	l.byID[id] = q
 	l.s.lastID = max(l.s.lastID, id)

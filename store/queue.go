@@ -37,8 +37,7 @@ type Queue struct {
 
 	ready   chan struct{}
 	used    atomic.Int64 // bytes of blocks, and of requests on their way
-	limit   atomic.Int64
-	policy  atomic.Uint32
+	bound   atomic.Pointer[bound]
 	removed atomic.Bool // Drop was called
 	deleted bool        // nothing of it is on disk any more; guarded by mu
 
@@ -74,8 +73,21 @@ type Queue struct {
 
 func newQueue(s *Store, id uint32, name string) *Queue {
 	q := &Queue{s: s, id: id, name: name, next: 1, ready: make(chan struct{}, 1), accounts: make(map[uint32]*account)}
-	q.limit.Store(s.cfg.QueueMaxBytes)
+	q.bound.Store(&bound{})
 	return q
+}
+
+// bound is a queue's limit.
+type bound struct {
+	bytes  int64 // 0: none
+	policy Policy
+	own    bool // SetLimit's, not the configuration's
+}
+
+// configured asks the configuration for a queue's limit.
+func (s *Store) configured(name string) *bound {
+	n, p := s.cfg.Limit(name)
+	return &bound{bytes: max(n, 0), policy: p}
 }
 
 // Name returns the queue's name.
@@ -165,16 +177,20 @@ func (q *Queue) lane(first uint64) Lane {
 	return Live
 }
 
-// SetLimit bounds the queue's bytes and says what happens beyond; 0 means no
-// bound. The limit is kept across restarts.
+// SetLimit gives the queue a bound of its own, which is kept across restarts in
+// place of the configuration's; 0 bytes, whatever the policy, means the
+// configuration's again.
 func (q *Queue) SetLimit(maxBytes int64, p Policy) {
+	b := &bound{bytes: maxBytes, policy: p, own: true}
+	if maxBytes <= 0 {
+		b = q.s.configured(q.name)
+	}
 	q.mu.Lock()
-	if q.limit.Load() == maxBytes && Policy(q.policy.Load()) == p {
+	if *q.bound.Load() == *b {
 		q.mu.Unlock()
 		return
 	}
-	q.limit.Store(maxBytes)
-	q.policy.Store(uint32(p))
+	q.bound.Store(b)
 	q.changed = true
 	q.mu.Unlock()
 	q.touch()
@@ -257,9 +273,9 @@ func (q *Queue) account(rule uint32) *account {
 type queueRecord struct {
 	name    string
 	next    uint64
-	limit   int64
-	policy  Policy
-	removed bool // Drop has begun
+	limit   int64  // the queue's own; 0: the configuration's, and so is the policy
+	policy  Policy // of that limit
+	removed bool   // Drop has begun
 }
 
 func (r *queueRecord) append(dst []byte) []byte {
@@ -287,7 +303,9 @@ func (r *queueRecord) parse(b []byte) error {
 }
 
 func (q *Queue) record() queueRecord {
-	return queueRecord{
-		name: q.name, next: q.next, limit: q.limit.Load(), policy: Policy(q.policy.Load()), removed: q.removed.Load(),
+	r := queueRecord{name: q.name, next: q.next, removed: q.removed.Load()}
+	if b := q.bound.Load(); b.own {
+		r.limit, r.policy = b.bytes, b.policy
 	}
+	return r
 }

@@ -263,9 +263,9 @@ func (s *Store) reserve(q *Queue, n int64) error {
 		return fmt.Errorf("the store holds %d bytes: %w", total-n, ErrQuota)
 	}
 	total := q.used.Add(n)
-	if l := q.limit.Load(); l > 0 && total > l && (Policy(q.policy.Load()) == Reject || n > l) {
+	if b := q.bound.Load(); b.bytes > 0 && total > b.bytes && (b.policy == Reject || n > b.bytes) {
 		s.release(q, n)
-		return fmt.Errorf("it holds %d of %d bytes: %w", total-n, l, ErrQuota)
+		return fmt.Errorf("it holds %d of %d bytes: %w", total-n, b.bytes, ErrQuota)
 	}
 	return nil
 }

@@ -105,9 +105,9 @@ func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (n
 // makeRoom drops waiting blocks until what comes fits the queue's limit.
 func (a *queueAppend) makeRoom() bool {
 	q := a.q
-	limit := q.limit.Load()
-	over := q.used.Load() - limit
-	if Policy(q.policy.Load()) != DropOldest || limit == 0 || over <= 0 {
+	limit := q.bound.Load()
+	over := q.used.Load() - limit.bytes
+	if limit.policy != DropOldest || limit.bytes == 0 || over <= 0 {
 		return false
 	}
 	q.leaseMu.Lock()

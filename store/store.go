@@ -69,6 +69,7 @@ func (s *Store) Queue(name string) (*Queue, error) {
 	if name == "" || len(name) > maxName || strings.HasPrefix(name, RemovedQueue) {
 		return nil, fmt.Errorf("open queue %q: %w", truncate(name, 64), ErrName)
 	}
+	limit := s.configured(name)
 	s.mu.Lock()
 	if q = s.queues[name]; q != nil {
 		s.mu.Unlock()
@@ -76,6 +77,7 @@ func (s *Store) Queue(name string) (*Queue, error) {
 	}
 	s.lastID++
 	q = newQueue(s, s.lastID, name)
+	q.bound.Store(limit)
 	q.next = s.seqBase
 	q.changed = true
 	s.queues[name] = q
