@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -136,7 +137,8 @@ func TestThousandRules(t *testing.T) {
 		}
 		return b.String() + "  - {name: last, from: devices/*, where: " + last + ", into: $upstream}\n"
 	}
-	s := newSite(t, options{rules: file("body.t >> 1")})
+	s := newSite(t, options{rules: "rules:\n  - {name: up, from: devices/*, into: $upstream}\n"})
+	s.writeRules(file("body.t >> 1"))
 	status := func(active, errors int) {
 		t.Helper()
 		until(t, fmt.Sprint(active, " rules in force"), func() error {
@@ -147,12 +149,32 @@ func TestThousandRules(t *testing.T) {
 			return err
 		})
 	}
-	status(0, 1)
+	status(1, 1)
 	s.writeRules(file("body.t > 1"))
 	status(1000, 0)
 	publish(t, s.leaf(leafDevice, ""), telemetry("1", `{"t":5}`))
 	s.drained()
 	if n := len(s.received()); n != 1 {
 		t.Errorf("%d messages in the cloud, want 1", n)
+	}
+}
+
+// TestFirstStartOverAMistake: without rules that were ever good there is nothing
+// to go on with, and acknowledging what no rule would take is no way to start.
+func TestFirstStartOverAMistake(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, options{noCloud: true, rules: "rules:\n  - {name: up, from: devices/*, into: $upstream}\n"})
+	s.stopEdge()
+	if err := os.RemoveAll(s.path("edge")); err != nil {
+		t.Fatal(err)
+	}
+	s.writeRules("rules:\n  - {name: up, from: devices/*, into: upstream}\n")
+	h, err := s.openEdge()
+	if err == nil {
+		run(t, "edgehub", h)()
+		t.Fatal("the edge started without rules")
+	}
+	if !strings.Contains(err.Error(), "rules.yaml:2:") {
+		t.Errorf("no place in: %v", err)
 	}
 }
