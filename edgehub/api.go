@@ -51,7 +51,7 @@ func newAPI(h *Hub) (*api, error) {
 		a.listeners = append(a.listeners, l)
 	}
 	a.server = &http.Server{
-		Handler: a.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		Handler: local(a.routes()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
 	}
 	return a, nil
@@ -86,7 +86,7 @@ func (a *api) routes() http.Handler {
 	reg.MustRegister(a.h.router, newCollector(a.h))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { reply(w, map[string]string{"status": "live"}) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { reply(w, map[string]string{"status": "ready"}) })
+	mux.HandleFunc("GET /ready", a.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.h.Status()) })
 	mux.HandleFunc("GET /v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.h.router.Ledger()) })
@@ -98,6 +98,36 @@ func (a *api) routes() http.Handler {
 	mux.HandleFunc("POST /v1/uplink/cut", a.uplink(func() { a.h.uplink.Cut() }))
 	mux.HandleFunc("POST /v1/uplink/restore", a.uplink(func() { a.h.uplink.Restore() }))
 	return mux
+}
+
+// ready says whether messages are being taken.
+func (a *api) ready(w http.ResponseWriter, _ *http.Request) {
+	switch st := a.h.store.Stats(); {
+	case st.Broken:
+		problem(w, http.StatusServiceUnavailable, "the store failed to write: restart the hub")
+	case st.DiskFull:
+		problem(w, http.StatusServiceUnavailable, "the disk is full: messages are refused until there is room")
+	default:
+		reply(w, map[string]string{"status": "ready"})
+	}
+}
+
+// local refuses what a web page in a browser on this machine sends to the
+// loopback listener: pages carry an origin, or come under a name of their own.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		ip := net.ParseIP(host)
+		named := host == "localhost" || host == "edgehub" || ip != nil && ip.IsLoopback()
+		if !named || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+			problem(w, http.StatusForbidden, "this API is for programs on this machine, not for web pages")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (a *api) run(ctx context.Context) error {

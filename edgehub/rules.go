@@ -1,6 +1,7 @@
 package edgehub
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +25,7 @@ import (
 const (
 	rulesEvery     = time.Second
 	maxRuleFiles   = 1000
-	maxRuleBytes   = 4 << 20 // of all files together: one record of the store holds them
+	maxRuleBytes   = 2 << 20 // of all files together: as JSON, one record of the store holds them
 	bucketRules    = "rules"
 	keyLastGood    = "last-good"
 	maxShownFaults = 50
@@ -42,6 +42,7 @@ type ruleFiles struct {
 	log        *slog.Logger
 
 	seen string // the folder's state at the last look
+	used string // …and when its files were last read
 
 	mu     sync.Mutex
 	active int
@@ -53,32 +54,33 @@ func newRuleFiles(cfg *configs.EdgeHub, st *store.Store, r *router.Router, log *
 	return &ruleFiles{dir: cfg.RulesDir, defaultTTL: time.Duration(cfg.Router.DefaultTTL), store: st, router: r, log: log}
 }
 
-// start puts the files in force, or the last good ones if they do not compile.
-// Only a store that cannot be read is an error.
+// start puts the files in force, or the last good ones if those do not compile.
+// A mistake with nothing good to fall back on is an error: a hub without its
+// rules would acknowledge messages that it then gives to nobody.
 func (f *ruleFiles) start() error {
-	f.seen = f.stamp()
-	if f.load() {
-		return nil
-	}
-	value, err := f.store.Get(bucketRules, keyLastGood)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
+	before, err := f.lastGood()
 	if err != nil {
-		return fmt.Errorf("read last good rules: %w", err)
+		return err
 	}
-	var files []rules.File
-	if err := json.Unmarshal(value, &files); err != nil {
-		return fmt.Errorf("read last good rules: %w", err)
+	f.seen = f.stamp()
+	f.used = f.seen
+	fault := f.load(before == nil)
+	if fault == nil {
+		return nil
 	}
-	if err := f.use(files); err != nil {
-		f.log.Error("last good rules do not compile any more", "err", err)
+	if before == nil {
+		return fmt.Errorf("rules do not compile, and there are no earlier ones to go on with:\n%w", fault)
+	}
+	f.refuse(fault)
+	if err := f.use(before); err != nil {
+		return fmt.Errorf("neither the rules nor the last good ones compile:\n%w\n%w", fault, err)
 	}
 	return nil
 }
 
 // run looks for changes until ctx ends. It compares names, sizes and times, so
-// it works on every file system, network ones included.
+// it works on every file system, network ones included. A change is taken when
+// the folder looked the same twice: a copy under way is not a rule set.
 func (f *ruleFiles) run(ctx context.Context) error {
 	tick := time.NewTicker(rulesEvery)
 	defer tick.Stop()
@@ -87,34 +89,51 @@ func (f *ruleFiles) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if now := f.stamp(); now != f.seen {
-				f.seen = now
-				f.load()
-			}
+		}
+		now := f.stamp()
+		if now != f.seen {
+			f.seen = now
+			continue
+		}
+		if now == f.used {
+			continue
+		}
+		f.used = now
+		if err := f.load(false); err != nil {
+			f.refuse(err)
 		}
 	}
 }
 
-// load reads and compiles the files and swaps them in as a whole. On a mistake
-// nothing changes but the status.
-func (f *ruleFiles) load() bool {
-	files, err := f.read()
-	if err == nil {
-		err = f.use(files)
-	}
+// load reads and compiles the files and swaps them in as a whole. On an error
+// nothing has changed. first allows a folder that is missing or empty.
+func (f *ruleFiles) load(first bool) error {
+	files, err := f.read(first)
 	if err != nil {
-		f.refuse(err)
-		return false
+		return err
+	}
+	if f.stamp() != f.used {
+		f.used = "" // changed while it was read: look again
+		return nil
+	}
+	if err := f.use(files); err != nil {
+		return err
 	}
 	f.keep(files)
 	f.log.Info("rules in force", "rules", f.status().Active)
-	return true
+	return nil
 }
 
 func (f *ruleFiles) use(files []rules.File) error {
 	set, err := rules.Compile(rules.Input{Files: files, TTL: f.defaultTTL})
 	if err != nil {
 		return err
+	}
+	f.mu.Lock()
+	had := f.active
+	f.mu.Unlock()
+	if set.Len() == 0 && had > 0 && !slices.ContainsFunc(files, saysNone) {
+		return fmt.Errorf("no rules left in %s: if that is meant, say so with a file that holds `rules: []`", f.dir)
 	}
 	if err := f.router.Swap(set); err != nil {
 		return err
@@ -124,6 +143,9 @@ func (f *ruleFiles) use(files []rules.File) error {
 	f.active, f.loaded = set.Len(), time.Now()
 	return nil
 }
+
+// saysNone reports whether a file states that there are no rules.
+func saysNone(f rules.File) bool { return bytes.Contains(f.Data, []byte("rules: []")) }
 
 func (f *ruleFiles) refuse(err error) {
 	lines := strings.Split(err.Error(), "\n")
@@ -136,7 +158,7 @@ func (f *ruleFiles) refuse(err error) {
 	f.log.Error("rules not taken, the last good ones stay in force", "err", lines[0], "faults", len(lines))
 }
 
-// keep remembers files as the last good ones.
+// keep remembers files as the last good ones, durably when it returns.
 func (f *ruleFiles) keep(files []rules.File) {
 	f.mu.Lock()
 	f.faults = nil
@@ -146,62 +168,59 @@ func (f *ruleFiles) keep(files []rules.File) {
 		f.log.Error("encode last good rules", "err", err)
 		return
 	}
-	f.store.Put(func(err error) {
-		if err != nil {
-			f.log.Error("store last good rules", "err", err)
-		}
-	}, message.Record{Bucket: bucketRules, Key: keyLastGood, Value: value})
+	stored := make(chan error, 1)
+	f.store.Put(func(err error) { stored <- err }, message.Record{Bucket: bucketRules, Key: keyLastGood, Value: value})
+	if err := <-stored; err != nil {
+		f.log.Error("store last good rules", "err", err)
+	}
 }
 
-// read returns the rule files in the order of their names. No folder is no rules.
-func (f *ruleFiles) read() ([]rules.File, error) {
-	names, err := f.names()
+// lastGood returns what keep remembered, nil if there is nothing.
+func (f *ruleFiles) lastGood() (files []rules.File, err error) {
+	value, err := f.store.Get(bucketRules, keyLastGood)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err == nil {
+		files = []rules.File{}
+		err = json.Unmarshal(value, &files)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("rules folder: %w", err)
-	}
-	if len(names) > maxRuleFiles {
-		return nil, fmt.Errorf("rules folder %s holds %d files, want at most %d", f.dir, len(names), maxRuleFiles)
-	}
-	var files []rules.File
-	total := 0
-	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(f.dir, name))
-		if err != nil {
-			return nil, fmt.Errorf("rules folder: %w", err)
-		}
-		if total += len(data); total > maxRuleBytes {
-			return nil, fmt.Errorf("rules folder %s holds more than %s of rules", f.dir, configs.Bytes(maxRuleBytes))
-		}
-		files = append(files, rules.File{Name: name, Data: data})
+		return nil, fmt.Errorf("read last good rules: %w", err)
 	}
 	return files, nil
 }
 
-func (f *ruleFiles) names() ([]string, error) {
-	entries, err := os.ReadDir(f.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// read returns the rule files in the order of their names.
+func (f *ruleFiles) read(first bool) ([]rules.File, error) {
+	if _, err := os.Stat(f.dir); err != nil && !(first && errors.Is(err, fs.ErrNotExist)) {
+		return nil, fmt.Errorf("rules folder: %w", err)
 	}
-	var names []string
-	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, e.Name())
-		}
+	files, err := rules.ReadDir(os.DirFS(f.dir), ".")
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
-	return names, err
+	total := 0
+	for _, file := range files {
+		total += len(file.Data)
+	}
+	if len(files) > maxRuleFiles || total > maxRuleBytes {
+		return nil, fmt.Errorf("rules folder %s holds %d files with %s, want at most %d with %s",
+			f.dir, len(files), configs.Bytes(total), maxRuleFiles, configs.Bytes(maxRuleBytes))
+	}
+	return files, nil
 }
 
-// stamp changes when a rule file does.
+// stamp changes when a rule file, or the folder, does.
 func (f *ruleFiles) stamp() string {
-	names, err := f.names()
+	entries, err := os.ReadDir(f.dir)
 	if err != nil {
 		return err.Error()
 	}
 	var b strings.Builder
-	for _, name := range names {
-		if info, err := os.Stat(filepath.Join(f.dir, name)); err == nil {
-			fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			fmt.Fprintf(&b, "%s %d %d\n", e.Name(), info.Size(), info.ModTime().UnixNano())
 		}
 	}
 	return b.String()
