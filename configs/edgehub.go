@@ -40,6 +40,7 @@ type Store struct {
 	ReserveBytes    Bytes  `yaml:"reserve_bytes"`     // of the disk, kept free
 	QueueMaxBytes   Bytes  `yaml:"queue_max_bytes"`   // one queue; 0: no bound of its own
 	OnFull          string `yaml:"on_full"`           // reject, drop_oldest
+	SessionMaxBytes Bytes  `yaml:"session_max_bytes"` // one MQTT session that is away; its oldest make room
 	DeadLetterBytes Bytes  `yaml:"dead_letter_bytes"` // dead letters of one queue
 }
 
@@ -92,7 +93,7 @@ type EdgeAPI struct {
 func defaultEdgeHub() *EdgeHub {
 	return &EdgeHub{
 		StateDir: "state", RulesDir: "rules.d",
-		Store:  Store{MaxBytes: 4 << 30, ReserveBytes: 64 << 20, OnFull: "reject", DeadLetterBytes: 16 << 20},
+		Store:  Store{MaxBytes: 4 << 30, ReserveBytes: 64 << 20, OnFull: "reject", SessionMaxBytes: 1 << 30, DeadLetterBytes: 16 << 20},
 		Broker: defaultBroker(),
 		Router: Router{
 			DefaultTTL: Duration(7 * day), Window: 1024, MaxAttempts: 20,
@@ -158,6 +159,7 @@ func (d *EdgeDevice) check(r *report, connects bool) {
 func (s *Store) check(r *report) {
 	r.oneOf("store.on_full", s.OnFull, "reject", "drop_oldest")
 	r.within("store.reserve_bytes", int64(s.ReserveBytes), 1<<20, 0)
+	r.within("store.session_max_bytes", int64(s.SessionMaxBytes), 1<<20, 0)
 	if s.MaxBytes > 0 && s.QueueMaxBytes > s.MaxBytes {
 		r.add("store.queue_max_bytes", "%s is more than max_bytes, %s", s.QueueMaxBytes, s.MaxBytes)
 	}

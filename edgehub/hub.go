@@ -217,10 +217,26 @@ func (h *Hub) uplinkLost(ctx context.Context) bool {
 
 func storeConfig(cfg *configs.EdgeHub, log *slog.Logger) store.Config {
 	c := store.Config{
-		Dir: filepath.Join(cfg.StateDir, "store"), MaxBytes: int64(cfg.Store.MaxBytes), QueueMaxBytes: int64(cfg.Store.QueueMaxBytes),
+		Dir: filepath.Join(cfg.StateDir, "store"), MaxBytes: int64(cfg.Store.MaxBytes), Limit: queueLimit(cfg.Store),
 		ReserveBytes: int64(cfg.Store.ReserveBytes), DeadBytes: int64(cfg.Store.DeadLetterBytes), Log: log,
 	}
 	return c
+}
+
+// queueLimit bounds queues as the configuration says. A session that is away
+// has a bound of its own and gives up its oldest: a subscriber that does not come
+// back must not fill the store for everybody else.
+func queueLimit(c configs.Store) func(queue string) (int64, store.Policy) {
+	policy := store.Reject
+	if c.OnFull == "drop_oldest" {
+		policy = store.DropOldest
+	}
+	return func(queue string) (int64, store.Policy) {
+		if strings.HasPrefix(queue, router.SessionPrefix) {
+			return int64(c.SessionMaxBytes), store.DropOldest
+		}
+		return int64(c.QueueMaxBytes), policy
+	}
 }
 
 func routerConfig(cfg *configs.EdgeHub, log *slog.Logger) router.Config {

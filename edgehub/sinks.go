@@ -25,7 +25,6 @@ func (h *Hub) sink(queue string) (router.Sink, router.PumpConfig, bool) {
 	if err != nil {
 		return nil, pump, false
 	}
-	h.limit(queue)
 	switch to.Kind {
 	case rules.SinkUpstream:
 		if h.uplink == nil {
@@ -44,18 +43,6 @@ func (h *Hub) sink(queue string) (router.Sink, router.PumpConfig, bool) {
 		return h.localTopic(to.Topic), pump, true
 	}
 	return nil, pump, false
-}
-
-// limit gives a queue the bound of the configuration, in place of the one it had
-// under an earlier one. A queue that cannot be opened is the router's to report.
-func (h *Hub) limit(queue string) {
-	policy := store.Reject
-	if h.cfg.Store.OnFull == "drop_oldest" {
-		policy = store.DropOldest
-	}
-	if q, err := h.store.Queue(queue); err == nil {
-		q.SetLimit(int64(h.cfg.Store.QueueMaxBytes), policy)
-	}
 }
 
 // moduleInput delivers to a module of this device in the dialect. Modules
