@@ -126,6 +126,27 @@ func TestOneTargetForEachQueue(t *testing.T) {
 	}
 }
 
+// TestTheFirstOfEqualsWins although the index keeps them in different lists.
+func TestTheFirstOfEqualsWins(t *testing.T) {
+	s := compileText(t, `rules:
+  - {name: narrow, from: devices/leaf1, where: properties.on == "1", into: $upstream}
+  - {name: devices, from: [devices/*, twin-changes], into: $upstream}
+  - {name: all, from: "*", into: $upstream}
+`)
+	on := []message.Property{{Name: "on", Value: "1"}}
+	for _, c := range []struct {
+		m    message.Message
+		want string
+	}{
+		{message.Message{Device: "leaf1", Properties: on}, "narrow"}, {message.Message{Device: "leaf1"}, "devices"},
+		{message.Message{Kind: message.TwinChange, Device: "leaf1"}, "devices"}, {message.Message{Device: "leaf1", Module: "m"}, "all"},
+	} {
+		if got := matched(s, c.m); got != c.want {
+			t.Errorf("%s: %s, want %s", describe(&c.m), got, c.want)
+		}
+	}
+}
+
 func TestSetsAreSafeForConcurrentUse(t *testing.T) {
 	s := compileText(t, sample)
 	var all sync.WaitGroup

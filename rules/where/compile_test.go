@@ -40,7 +40,7 @@ func TestValues(t *testing.T) {
 		// what is missing is nil
 		`body.x == nil`: `true`, `body.machine.none == nil`: `true`, `body.x != nil`: `false`, `body.x == 5`: `false`, `body.x != 5`: `true`, `body.x == body.y`: `true`,
 		`properties.alert != "false"`: `true`, `properties.alert == "false"`: `false`, `body.x > 5`: `undefined`, `!(body.x > 5)`: `undefined`,
-		`body.x > 5 || true`: `true`, `body.x > 5 && false`: `false`, `body.x > 5 || false`: `undefined`, `false || body.x > 5`: `undefined`, `true && body.x`: `undefined`,
+		`body.x > 5 || true`: `true`, `body.x > 5 && false`: `false`, `body.x > 5 || false`: `undefined`, `false || body.x > 5`: `undefined`, `true && body.x`: `undefined`, `body.machine.off || false`: `false`, `body.machine.off || true`: `true`, `true && body.machine.off`: `false`,
 		`body.x ?? 7`: `7`, `(body.machine.temperature ?? 7) + 1`: `31.5`, `body.x + 1`: `undefined`, `-body.x`: `undefined`, `body.machine.none ?? "n"`: `"n"`,
 		// types never convert by themselves
 		`body.machine.temperature == "30.5"`: `false`, `body.machine.temperature != "30.5"`: `true`, `body.machine.temperature < "a"`: `undefined`,
