@@ -193,12 +193,12 @@ func (f *ruleFiles) lastGood() (files []rules.File, err error) {
 
 // read returns the rule files in the order of their names.
 func (f *ruleFiles) read(first bool) ([]rules.File, error) {
-	if _, err := os.Stat(f.dir); err != nil && !(first && errors.Is(err, fs.ErrNotExist)) {
-		return nil, fmt.Errorf("rules folder: %w", err)
-	}
 	files, err := rules.ReadDir(os.DirFS(f.dir), ".")
+	if first && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rules folder %s: %w", f.dir, err)
 	}
 	total := 0
 	for _, file := range files {

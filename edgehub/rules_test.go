@@ -149,6 +149,22 @@ func TestRulesAreTakenWhenTheyHaveSettled(t *testing.T) {
 	b.until(502, "")
 }
 
+func TestNoRulesFolderAtFirst(t *testing.T) {
+	b := newRulesBench(t)
+	if err := os.Remove(b.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.f.start(); err != nil {
+		t.Fatal(err)
+	}
+	b.follow()
+	if err := os.Mkdir(b.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.write("a.yaml", goodRules)
+	b.until(1, "")
+}
+
 func TestTooManyRulesAreRefused(t *testing.T) {
 	b := newRulesBench(t)
 	pad := "# " + strings.Repeat("x", 900<<10) + "\n"
