@@ -31,11 +31,12 @@ var imports = map[string][]string{
 	"identity": {"message", "iothub"},
 	"configs":  {"identity", "iothub"},
 
-	"rules":       {"message", "rules/…"},
-	"store":       {"message", "internal/binread"},
-	"broker/wire": nil,
-	"broker":      {"message", "identity", "iothub", "configs", "broker/wire", "internal/tlsfiles"},
-	"router":      {"message", "rules", "store", "internal/backoff"},
+	"rules":          {"message", "rules/…"},
+	"rules/ruletest": {"message", "rules"},
+	"store":          {"message", "internal/binread"},
+	"broker/wire":    nil,
+	"broker":         {"message", "identity", "iothub", "configs", "broker/wire", "internal/tlsfiles"},
+	"router":         {"message", "rules", "store", "internal/backoff"},
 
 	"edgehub/uplink":   {"message", "identity", "iothub", "router", "internal/backoff"},
 	"edgehub/client":   nil,
