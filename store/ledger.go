@@ -29,13 +29,22 @@ type Account struct {
 	OldestAge time.Duration // of the oldest message in the queue, whatever its rule; 0 if Queued is 0
 }
 
-// Balanced reports whether the account adds up.
+// Balanced reports whether the account adds up. A figure that is larger than
+// what was accepted, as after an underflow, does not.
 func (a *Account) Balanced() bool {
-	n := a.Delivered + a.Queued + a.Expired + a.Buried
-	for _, d := range a.Dropped {
-		n += d
+	left, ok := a.Accepted, true
+	take := func(n uint64) {
+		ok = ok && n <= left
+		left -= n
 	}
-	return n == a.Accepted
+	take(a.Delivered)
+	take(a.Queued)
+	take(a.Expired)
+	take(a.Buried)
+	for _, n := range a.Dropped {
+		take(n)
+	}
+	return ok && left == 0
 }
 
 // Ledger returns all accounts, by queue and rule. Each account is one moment.

@@ -64,8 +64,10 @@ func (b *openBlock) rule(i uint32) (rule uint32, ok bool) {
 	return 0, false
 }
 
-// leased reports whether a message of the block is out.
-func (b *openBlock) leased() bool { return b.settled.next(0, b.at, false) < b.at }
+// leased reports whether a message of the block is out, or about to be settled.
+func (b *openBlock) leased() bool {
+	return b.settled.next(0, b.at, false) < b.at || b.closing.next(0, b.count, true) < b.count
+}
 
 // attempt returns the number of the lease of position i, from 1.
 func (b *openBlock) attempt(i uint32) int {

@@ -118,34 +118,35 @@ func (q *Queue) settleWith(seq uint64, o message.Outcome, cause string, with []m
 	if letter != nil && fresh {
 		x.bytes += int64(len(letter.value))
 	}
-	applied := false
+	settled := false // by us, in this commit or in an earlier one that failed
 	x.apply = func(c *commit) error {
-		if fresh && !applied {
-			q.close(seq, o, cause)
+		if fresh {
+			settled, fresh = q.close(seq, o, cause), false
 		}
-		if fresh && letter != nil {
+		if settled && letter != nil {
 			c.bury(q, letter)
 		}
-		applied = true
 		return nil
 	}
 	q.s.in.put(x)
 }
 
-// close settles a message that settleWith reserved.
-func (q *Queue) close(seq uint64, o message.Outcome, cause string) {
+// close settles a message that settleWith reserved; false if something else has
+// settled it meanwhile.
+func (q *Queue) close(seq uint64, o message.Outcome, cause string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	b, i := q.find(seq)
 	if b == nil || !b.closing.has(i) {
-		return // purged meanwhile
+		return false // purged
 	}
 	b.closing.clear(i)
 	rule, ok := b.rule(i)
 	if !ok || b.settled.has(i) {
-		return
+		return false
 	}
 	q.settle(b, i, rule, o, cause)
+	return true
 }
 
 // retire settles everything of a block that no longer deserves delivery, leased
