@@ -28,8 +28,8 @@ type request struct {
 // message and appends them all in one request. It waits only while the store's
 // intake is full. b.Done is called after the commit, batches of one caller in
 // the order of their Accept. Messages that nobody wants are acknowledged and
-// counted; repeated ones (same publisher, same message id, within the window)
-// are acknowledged once the first copy is durable.
+// counted; repeated ones (same publisher, message id and body, or same origin,
+// within the window) are acknowledged once the first copy is durable.
 func (r *Router) Accept(b *message.Batch) {
 	q := r.requests.Get().(*request)
 	q.b = b
@@ -61,20 +61,16 @@ func (q *request) records(refused []error) []message.Record {
 	return rs
 }
 
-// recognise marks the messages that carry an id and those of them that were here
-// before. Local batches were seen when they came in.
+// recognise marks the messages that can be recognised and those of them that were
+// here before. Local batches were seen when they came in.
 func (q *request) recognise() *flight {
 	if q.r.seen == nil || q.b.Local {
 		return nil
 	}
 	for i := range q.b.Messages {
-		m := &q.b.Messages[i]
-		if len(m.System) == 0 {
-			continue
-		}
-		if id := m.ID(); id != "" {
-			var d digest
-			d, q.scratch = digestOf(m, id, q.scratch)
+		var d digest
+		var ok bool
+		if d, q.scratch, ok = digestOf(&q.b.Messages[i], q.scratch); ok {
 			q.marks = append(q.marks, mark{id: d, msg: int32(i)})
 		}
 	}

@@ -9,7 +9,8 @@
 // Promises: a message is acknowledged only when it is in every queue it was
 // routed to. Deliveries of one source and priority keep their order, also across
 // retries. A consumer that stalls or fails holds up its own queue only. What a
-// sender repeats under the same message id within the window is appended once.
+// sender repeats within the window, with the same message id and body or, if it is
+// a hub, under the same origin, is appended once.
 //
 // The router never looks into messages itself, never drops one without counting
 // it, and knows nothing of MQTT or of what is behind a sink. All methods of

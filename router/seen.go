@@ -12,25 +12,58 @@ import (
 	"github.com/penstock-io/penstock/message"
 )
 
-// seenBucket holds one record per committed batch that carried message ids: the
-// key is the batch's stamp in 16 hex digits, the value its digests, 16 bytes each.
+// seenBucket holds one record per committed batch with messages that can be
+// recognised: the key is the batch's stamp in 16 hex digits, the value its digests, 16 bytes each.
 const seenBucket = "seen"
 
-// digest stands for (kind, device, module, output, topic, message id). It is cut
-// from SHA-256: one device must not be able to make another's messages look repeated.
+// digest stands for one message as its sender repeats it. It is cut from SHA-256:
+// one device must not be able to make another's messages look repeated.
 type digest [16]byte
 
-// digestOf uses scratch as working space and returns it grown. A module that
-// sends one message to two outputs, under one id, means two messages.
-func digestOf(m *message.Message, id string, scratch []byte) (digest, []byte) {
-	b := append(scratch[:0], byte(m.Kind))
-	for _, s := range [...]string{m.Device, m.Module, m.Output, m.Topic, id} {
+// digestOf is the digest of a message that can be recognised: by its origin if a
+// child hub counted it, else by its message id; ok is false without either. It
+// uses scratch as working space and returns it grown.
+//
+// An id counts together with who sent what: (kind, device, module, output, topic,
+// id, body). A module that sends one message to two outputs, under one id, means
+// two messages, and so does a device whose ids are a counter that began again.
+func digestOf(m *message.Message, scratch []byte) (d digest, grown []byte, ok bool) {
+	b := scratch[:0]
+	if m.Origin.Seq != 0 {
+		b = append(b, byOrigin)
+		b = appendTexts(b, m.Origin.Device, m.Origin.Epoch)
+		b = binary.AppendUvarint(b, m.Origin.Seq)
+	} else {
+		if len(m.System) == 0 {
+			return d, scratch, false
+		}
+		id := m.ID()
+		if id == "" {
+			return d, scratch, false
+		}
+		b = append(b, byID, byte(m.Kind))
+		b = appendTexts(b, m.Device, m.Module, m.Output, m.Topic, id)
+		body := sha256.Sum256(m.Body)
+		b = append(b, body[:]...)
+	}
+	sum := sha256.Sum256(b)
+	return digest(sum[:16]), b, true
+}
+
+// appendTexts appends each text behind its length, so that no two lists look alike.
+func appendTexts(b []byte, texts ...string) []byte {
+	for _, s := range texts {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}
-	sum := sha256.Sum256(b)
-	return digest(sum[:16]), b
+	return b
 }
+
+// What a digest was made of; no digest of one sort equals one of the other.
+const (
+	byID     = 'i'
+	byOrigin = 'o'
+)
 
 // seen recognises messages that a sender repeats. It knows the ids of the last
 // window, at most max of them, the oldest leave first; they are committed

@@ -18,18 +18,18 @@ import (
 func TestRepeatedMessageIsAppendedOnce(t *testing.T) {
 	b := newBench(t, Config{}, store.Config{}, nil)
 	swap(t, b.Router, to{"a"})
-	first := withID(plain("x", "first"), "m-1")
-	if errs := b.accept(first, withID(plain("x", "again in the batch"), "m-1"), plain("x", "no id")); errs != nil {
+	first := withID(plain("x", "same"), "m-1")
+	if errs := b.accept(first, withID(plain("x", "same"), "m-1"), plain("x", "no id")); errs != nil {
 		t.Fatal(errs)
 	}
 	other := first
 	other.Device, other.Body = "press-8", []byte("other device")
 	output := first
 	output.Output, output.Body = "alerts", []byte("other output")
-	if errs := b.accept(withID(plain("x", "again"), "m-1"), other, output, plain("x", "no id")); errs != nil {
+	if errs := b.accept(withID(plain("x", "same"), "m-1"), other, output, plain("x", "no id")); errs != nil {
 		t.Fatal(errs)
 	}
-	want := []string{"first", "no id", "other device", "other output", "no id"}
+	want := []string{"same", "no id", "other device", "other output", "no id"}
 	if diff := cmp.Diff(want, b.bodies("a")); diff != "" {
 		t.Errorf("queue (-want +got):\n%s", diff)
 	}
@@ -255,4 +255,52 @@ func FuzzLoadSeen(f *testing.F) {
 		}
 		s.forget(time.UnixMilli(1 << 60))
 	})
+}
+
+// A device whose ids are a counter means another message by the same number
+// after it began again: only the same body makes a repetition.
+func TestReusedIDWithAnotherBodyIsAnotherMessage(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, to{"a"})
+	for _, body := range []string{"before the restart", "after the restart", "after the restart"} {
+		if errs := b.accept(withID(plain("x", body), "1")); errs != nil {
+			t.Fatal(errs)
+		}
+	}
+	if diff := cmp.Diff([]string{"before the restart", "after the restart"}, b.bodies("a")); diff != "" {
+		t.Errorf("queue (-want +got):\n%s", diff)
+	}
+}
+
+func TestChildHubsResendIsRecognisedByItsOrigin(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, to{"a"})
+	from := func(device, epoch string, seq uint64, body string) message.Message {
+		m := plain("x", body)
+		m.Origin = message.Origin{Device: device, Epoch: epoch, Seq: seq, Floor: seq / 2}
+		return m
+	}
+	batch := []message.Message{
+		from("child-1", "e1", 1, "first"),
+		from("child-1", "e1", 2, "first"), // the same text again is a new message
+		withID(from("child-1", "e1", 3, "third"), "m-1"),
+		from("child-1", "e2", 1, "another life"),
+		from("child-2", "e1", 1, "another child"),
+	}
+	want := []string{"first", "first", "third", "another life", "another child"}
+	for range 2 {
+		if errs := b.accept(batch...); errs != nil {
+			t.Fatal(errs)
+		}
+		b.restart(nil)
+		swap(t, b.Router, to{"a"})
+	}
+	again := from("child-1", "e1", 2, "first")
+	again.Origin.Floor = 2 // the floor is news, not identity
+	if errs := b.accept(again); errs != nil {
+		t.Fatal(errs)
+	}
+	if diff := cmp.Diff(want, b.bodies("a")); diff != "" {
+		t.Errorf("queue (-want +got):\n%s", diff)
+	}
 }

@@ -99,9 +99,11 @@ func (u *Uplink) Run(ctx context.Context) error {
 // the ctx of all its deliveries when the first comes back with ErrUnavailable,
 // and starts again with that one, keeps the order across lost connections.
 //
-// d.Seq becomes the message's origin, also when a child hub gave it another one:
-// what the child resends is recognised by this hub, what this hub resends by its
-// parent.
+// d.Seq becomes the message's origin, in place of the one that a child hub gave
+// it: what this hub resends, its parent refuses, whenever it comes. What the child
+// resends, this hub's router recognises by the child's origin within its window
+// (router.Config.RepeatWindow); later it is a new message here, with a new
+// sequence, and the parent takes it a second time.
 func (u *Uplink) Deliver(ctx context.Context, d *message.Delivery, done func(error)) {
 	topic, err := u.topic(d)
 	if err != nil {
