@@ -36,7 +36,7 @@ var imports = map[string][]string{
 	"store":          {"message", "internal/binread"},
 	"broker/wire":    nil,
 	"broker":         {"message", "identity", "iothub", "configs", "broker/wire", "internal/tlsfiles"},
-	"router":         {"message", "rules", "store", "internal/backoff"},
+	"router":         {"message", "rules", "store", "internal/backoff", "internal/binread"},
 
 	"edgehub/uplink":   {"message", "identity", "iothub", "router", "internal/backoff"},
 	"edgehub/client":   nil,
