@@ -402,3 +402,19 @@ func TestReceiveMaximumOfTheServer(t *testing.T) {
 		t.Errorf("code %#x", code)
 	}
 }
+
+// What the client goes on sending must not reset the connection before it has
+// read why it ends.
+func TestReasonIsNotLostToWhatStillComes(t *testing.T) {
+	s := simple(t)
+	for range 5 {
+		c := s.join(t, mt.V5, mt.Connect{ClientID: "c"})
+		rest := mt.Publish{Topic: "t", Payload: strings.Repeat("x", 60_000)}.Bytes(mt.V5)
+		if err := c.Write(append(raw(0xc0, []byte{0}), slices.Repeat(rest, 50)...)); err != nil {
+			t.Fatal(err)
+		}
+		if code := c.ExpectRefused(); code != 0x81 {
+			t.Errorf("code %#x", code)
+		}
+	}
+}
