@@ -1,6 +1,8 @@
 package router
 
 import (
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -22,11 +24,16 @@ type request struct {
 	marks   []mark
 	scratch []byte
 	flight  *flight
+
+	weight weight
+	failed error   // the whole batch is refused with it
+	parts  []error // per message, of a batch that was appended in parts; nil otherwise
 }
 
 // Accept takes responsibility for a batch: it chooses the queues of each
 // message and appends them all in one request. It waits only while the store's
-// intake is full. b.Done is called after the commit, batches of one caller in
+// intake is full, unless the batch is too much for one request (see
+// appendInParts). b.Done is called after the commit, batches of one caller in
 // the order of their Accept. Messages that nobody wants are acknowledged and
 // counted; repeated ones (same publisher, message id and body, or same origin,
 // within the window) are acknowledged once the first copy is durable.
@@ -35,8 +42,14 @@ func (r *Router) Accept(b *message.Batch) {
 	q.b = b
 	r.count.received.Add(uint64(len(b.Messages)))
 	f := q.recognise()
-	q.route()
-	r.store.Append(&q.Request) // q may be in use for another batch when it returns
+	if err := q.tryRoute(); err != nil {
+		q.fail(err)
+	}
+	if q.weight.fits() {
+		r.store.Append(&q.Request) // q may be in use for another batch when it returns
+	} else {
+		q.appendInParts()
+	}
 	if f != nil {
 		r.seen.launched(f)
 	}
@@ -45,7 +58,7 @@ func (r *Router) Accept(b *message.Batch) {
 // records gives the store what to write beside the messages it takes: what the
 // batch wants, and the ids of its messages.
 func (q *request) records(refused []error) []message.Record {
-	if q.b.Records == nil && q.flight == nil {
+	if q.b.Records == nil && q.flight == nil || q.failed != nil {
 		return nil
 	}
 	out := q.results(refused)
@@ -78,6 +91,25 @@ func (q *request) recognise() *flight {
 		q.flight = q.r.seen.claim(q.marks)
 	}
 	return q.flight
+}
+
+// tryRoute is route, but a panic of the rules becomes the error of this batch:
+// what it claimed is given back, and its sender and all others are served on.
+func (q *request) tryRoute() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			q.r.cfg.Log.Error("rules panicked", "err", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", ErrRules, p)
+		}
+	}()
+	q.route()
+	return nil
+}
+
+// fail makes q a request that only reports err, in its turn.
+func (q *request) fail(err error) {
+	q.failed = err
+	q.dropItems()
 }
 
 // route fills in the items.
@@ -125,7 +157,7 @@ func (q *request) place(rules *ruleSet, i int) bool {
 	q.targets = append(q.targets[:start+len(matched)], m.Sessions...)
 	ts := q.targets[start:len(q.targets):len(q.targets)]
 	for j := range ts {
-		ts[j].Expires = sooner(ts[j].Expires, m.Expires)
+		ts[j].Expires = expiry(&ts[j], m)
 	}
 	if len(ts) > 0 {
 		q.item(m, i, ts)
@@ -135,18 +167,17 @@ func (q *request) place(rules *ruleSet, i int) bool {
 
 // item encodes m for the targets.
 func (q *request) item(m *message.Message, i int, ts []message.Target) {
+	if m.Expires != 0 && !plausible(m) {
+		timeless := *m
+		timeless.Expires = 0
+		m = &timeless
+	}
 	from := len(q.buf)
 	q.buf = message.Append(q.buf, m)
-	q.Items = append(q.Items, store.Item{Data: q.buf[from:len(q.buf):len(q.buf)], Accepted: m.Accepted, Targets: ts})
+	data := q.buf[from:len(q.buf):len(q.buf)]
+	q.Items = append(q.Items, store.Item{Data: data, Accepted: m.Accepted, Targets: ts})
 	q.of = append(q.of, int32(i))
-}
-
-// sooner is the earlier of two expiries, of which 0 is never.
-func sooner(a, b int64) int64 {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
+	q.weight.add(data, ts)
 }
 
 // committed hears what became of the request, on the store's completion goroutine.
@@ -174,20 +205,27 @@ func (q *request) committed(_ *store.Request, errs []error) {
 
 // results turns errors per item into errors per message; nil: none.
 func (q *request) results(errs []error) []error {
-	if errs == nil {
-		return nil
+	switch {
+	case q.failed != nil:
+		return q.all(q.failed)
+	case errs == nil:
+		return q.parts
+	case len(q.Items) == 0: // the records could not be written
+		return q.all(errs[0])
 	}
 	out := make([]error, len(q.b.Messages))
-	if len(q.Items) == 0 { // the records could not be written
-		for i := range out {
-			out[i] = errs[0]
-		}
-		return out
-	}
 	for i, err := range errs {
 		if out[q.of[i]] == nil {
 			out[q.of[i]] = err
 		}
+	}
+	return out
+}
+
+func (q *request) all(err error) []error {
+	out := make([]error, len(q.b.Messages))
+	for i := range out {
+		out[i] = err
 	}
 	return out
 }
@@ -206,11 +244,16 @@ func (q *request) reset() {
 	if cap(q.buf) > maxPooled {
 		q.buf = nil
 	}
-	clear(q.Items)
+	q.dropItems()
 	clear(q.targets)
 	clear(q.marks)
-	q.Items, q.targets, q.of, q.marks = q.Items[:0], q.targets[:0], q.of[:0], q.marks[:0]
-	q.b, q.flight = nil, nil
+	q.targets, q.marks = q.targets[:0], q.marks[:0]
+	q.b, q.flight, q.failed, q.parts = nil, nil, nil, nil
+}
+
+func (q *request) dropItems() {
+	clear(q.Items)
+	q.Items, q.of, q.weight = q.Items[:0], q.of[:0], weight{}
 }
 
 func (r *Router) newRequest() any {

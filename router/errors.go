@@ -20,6 +20,11 @@ var (
 	// ErrUncommitted answers a repeated message whose first copy, still on its
 	// way when the second came, could not be stored. Its sender tries again.
 	ErrUncommitted = errors.New("first copy of the message was not stored")
+	// ErrTooManyTargets answers a message that more queues want than the store
+	// takes in one commit (store.MaxTargets): it cannot be in all of them or none.
+	ErrTooManyTargets = errors.New("message goes to more queues than one commit takes")
+	// ErrRules answers a batch on which the rules panicked; the log has the stack.
+	ErrRules = errors.New("rules failed")
 	// ErrAttached is returned by Attach for a queue that has a pump already.
 	ErrAttached = errors.New("queue has a pump")
 	// ErrStopped is returned by Attach after Run has ended.

@@ -215,3 +215,36 @@ func TestSwapThatFailsChangesNothing(t *testing.T) {
 		t.Error("the refused rule set is in force")
 	}
 }
+
+// fragile is a rule set that panics on one topic.
+type fragile struct{ to }
+
+func (f fragile) Match(m *message.Message, dst []message.Target) []message.Target {
+	if m.Topic == "boom" {
+		panic("index out of range")
+	}
+	return f.to.Match(m, dst)
+}
+
+func TestPanicOfTheRulesRefusesItsBatchOnly(t *testing.T) {
+	b := newBench(t, Config{}, store.Config{}, nil)
+	swap(t, b.Router, fragile{to{"a"}})
+	batch := []message.Message{withID(plain("x", "1"), "m-1"), withID(plain("boom", "2"), "m-2")}
+	errs := b.acceptBatch(&message.Batch{Messages: batch, Records: func([]error) []message.Record {
+		t.Error("a batch that is refused whole was asked for its records")
+		return nil
+	}})
+	if len(errs) != 2 || !errors.Is(errs[0], ErrRules) || !errors.Is(errs[1], ErrRules) {
+		t.Fatalf("answers are %v", errs)
+	}
+	swap(t, b.Router, to{"a"})
+	if errs := b.accept(batch...); errs != nil {
+		t.Fatal(errs)
+	}
+	if diff := cmp.Diff([]string{"1", "2"}, b.bodies("a")); diff != "" {
+		t.Errorf("queue after the rules were mended (-want +got):\n%s", diff)
+	}
+	if l := b.Ledger(); l.Refused != 2 || !l.Total.Balanced {
+		t.Errorf("ledger %+v", l)
+	}
+}

@@ -44,7 +44,7 @@ func (q *request) project(rules Projector, i int, ts []message.Target) []message
 		}
 		part := *m
 		part.Body = body
-		t.Expires = sooner(t.Expires, m.Expires)
+		t.Expires = expiry(&t, m)
 		q.item(&part, i, []message.Target{t})
 	}
 	return whole
