@@ -212,6 +212,30 @@ func TestQueueWithoutARuleKeepsDraining(t *testing.T) {
 	eventually(t, "the queue that no rule names is drained", func() bool { return b.figures("old").Delivered == 2 })
 }
 
+func TestRequeuedMessagesOfAQueueWithoutARuleAreDelivered(t *testing.T) {
+	refuse := SinkFunc(func(_ context.Context, _ *message.Delivery, done func(error)) { done(ErrPermanent) })
+	b := newBench(t, Config{}, store.Config{}, sinks(map[string]Sink{"old": refuse}))
+	swap(t, b.Router, to{"old"})
+	b.run()
+	if errs := b.accept(plain("x", "1")); errs != nil {
+		t.Fatal(errs)
+	}
+	eventually(t, "the message is buried", func() bool { return b.figures("old").Buried == 1 })
+	b.restart(sinks(map[string]Sink{"old": takeAll}))
+	swap(t, b.Router, to{"new"})
+	b.run()
+	q, err := b.store.Queue("old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := q.Requeue(); n != 1 || err != nil {
+		t.Fatalf("requeued %d, %v", n, err)
+	}
+	b.Wake("old")
+	b.Wake("nobody's")
+	eventually(t, "what was put back is delivered", func() bool { return b.figures("old").Delivered == 1 })
+}
+
 func TestWhatIsNotAnsweredIsDeliveredAgainAfterARestart(t *testing.T) {
 	first := new(held)
 	b := newBench(t, Config{DrainTime: time.Millisecond}, store.Config{}, sinks(map[string]Sink{"a": first}))

@@ -177,9 +177,14 @@ func (r *Router) pumped(queue string) bool {
 	return r.pumps[queue] != nil
 }
 
-// Wake tells the pump of a queue that its consumer may be back, so that it does
-// not sit out its pause.
+// Wake tells the pump of a queue that its consumer may be back or that messages
+// were put back into it, so that it does not sit out its pause. A queue that has
+// no pump gets one, if the resolver knows a sink: one that no rule names any more,
+// and that held nothing when Run began, has none until then.
 func (r *Router) Wake(queue string) {
+	if err := r.ensure(queue); err != nil && !errors.Is(err, ErrStopped) {
+		r.cfg.Log.Error("queue without a pump", "queue", queue, "err", err)
+	}
 	r.mu.Lock()
 	p := r.pumps[queue]
 	r.mu.Unlock()
