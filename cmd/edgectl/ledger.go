@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,9 +27,8 @@ func ledgerCommand(out *output) *cobra.Command {
 	hub := edgeFlag(cmd)
 	other := cloudFlag(cmd)
 	only := cmd.Flags().Bool("edge-only", false, "do not ask the cloud")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		var r ledgerReport
-		var err error
 		if r.Edge, err = hub().Ledger(cmd.Context()); err != nil {
 			return err
 		}
@@ -39,15 +40,15 @@ func ledgerCommand(out *output) *cobra.Command {
 			}
 			up, err := reconcile.Fetch(cmd.Context(), hub(), c)
 			if err != nil {
-				return err
+				return fmt.Errorf("compare with the cloud (--edge-only leaves that out): %w", err)
 			}
 			r.Upstream, r.Balanced = &up, r.Balanced && up.Balanced
 		}
-		if err := out.print(r, func(w io.Writer) { r.print(w) }); err != nil {
+		if err := out.print(r, r.print); err != nil {
 			return err
 		}
 		if !r.Balanced {
-			return errQuiet
+			return errFound
 		}
 		return nil
 	}
@@ -55,27 +56,31 @@ func ledgerCommand(out *output) *cobra.Command {
 }
 
 func (r *ledgerReport) print(w io.Writer) {
-	printAccounts(w, r.Edge)
-	if u := r.Upstream; u != nil {
+	printAccounts(w, r.Edge.Entries)
+	if r.Upstream != nil {
 		row(w)
-		row(w, "upstream of", u.Device, "epoch", u.Epoch)
-		row(w, "sequences given", u.Given)
-		row(w, "in the cloud", u.InCloud)
-		row(w, "waiting", u.Waiting)
-		for reason, n := range u.Undelivered {
-			row(w, reason, n)
-		}
-		row(w, "refused as duplicates", u.Duplicates)
-		for _, m := range u.Missing {
-			row(w, "MISSING", fmt.Sprintf("%d to %d", m.From, m.To))
-		}
-		if u.MissingBelow > 0 {
-			row(w, "MISSING", u.MissingBelow, "in the oldest part")
-		}
-		for _, m := range u.Unexpected {
-			row(w, "UNEXPECTED", fmt.Sprintf("%d to %d", m.From, m.To))
-		}
+		printUpstream(w, r.Upstream)
 	}
 	row(w)
 	row(w, "balanced", yes(r.Balanced))
+}
+
+func printUpstream(w io.Writer, u *reconcile.Report) {
+	row(w, "upstream of", u.Device, "epoch", u.Epoch)
+	row(w, "sequences given", u.Given)
+	row(w, "in the cloud", u.InCloud)
+	row(w, "waiting", u.Waiting)
+	for _, reason := range slices.Sorted(maps.Keys(u.Undelivered)) {
+		row(w, reason, u.Undelivered[reason])
+	}
+	row(w, "refused as duplicates", u.Duplicates)
+	for _, m := range u.Missing {
+		row(w, "MISSING", fmt.Sprintf("%d to %d", m.From, m.To))
+	}
+	if u.MissingBelow > 0 {
+		row(w, "MISSING", u.MissingBelow, "in the oldest part")
+	}
+	for _, m := range u.Unexpected {
+		row(w, "UNEXPECTED", fmt.Sprintf("%d to %d", m.From, m.To))
+	}
 }

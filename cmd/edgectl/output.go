@@ -4,26 +4,31 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 )
 
 // output writes results as people or programs want them.
 type output struct {
-	format   string // human, json, yaml
+	format   string // one of formats
 	noColor  bool
 	w        io.Writer // data
 	progress io.Writer // everything else
 }
 
+var formats = []string{"human", "json", "yaml"}
+
 func (o *output) check() error {
-	switch o.format {
-	case "human", "json", "yaml":
-		return nil
+	if !slices.Contains(formats, o.format) {
+		return usage("-o %s: want human, json or yaml", o.format)
 	}
-	return usage("-o %s: want human, json or yaml", o.format)
+	return nil
 }
 
 // print writes v as JSON or YAML, or calls human for people.
@@ -32,6 +37,7 @@ func (o *output) print(v any, human func(w io.Writer)) error {
 	case "json":
 		e := json.NewEncoder(o.w)
 		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
 		return e.Encode(v)
 	case "yaml":
 		b, err := toYAML(v)
@@ -46,11 +52,14 @@ func (o *output) print(v any, human func(w io.Writer)) error {
 	return t.Flush()
 }
 
-// stream writes one value of a sequence: a line of JSON, a YAML document, or what human says.
-func (o *output) stream(v any, human func(w io.Writer)) error {
+// stream writes one value of a sequence: a line of JSON, a YAML document, or the
+// line that human makes.
+func (o *output) stream(v any, human func() string) error {
 	switch o.format {
 	case "json":
-		return json.NewEncoder(o.w).Encode(v)
+		e := json.NewEncoder(o.w)
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
 	case "yaml":
 		b, err := toYAML(v)
 		if err != nil {
@@ -59,8 +68,8 @@ func (o *output) stream(v any, human func(w io.Writer)) error {
 		_, err = fmt.Fprintf(o.w, "---\n%s", b)
 		return err
 	}
-	human(o.w)
-	return nil
+	_, err := fmt.Fprintln(o.w, human())
+	return err
 }
 
 // toYAML uses the names of the JSON form, so that both formats agree.
@@ -72,8 +81,9 @@ func toYAML(v any) ([]byte, error) {
 	return yaml.JSONToYAML(b)
 }
 
+// note says something that is not data.
 func (o *output) note(format string, args ...any) {
-	fmt.Fprintf(o.progress, strings.TrimSuffix(format, "\n")+"\n", args...)
+	fmt.Fprintf(o.progress, format+"\n", args...)
 }
 
 // row writes tab-separated cells for a tabwriter.
@@ -85,4 +95,21 @@ func row(w io.Writer, cells ...any) {
 		fmt.Fprint(w, c)
 	}
 	fmt.Fprintln(w)
+}
+
+// printable is a body on one line. What could move a terminal's cursor, or is no
+// text, is quoted.
+func printable(b []byte) string {
+	text := strings.TrimRight(string(b), "\n")
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	return strconv.Quote(text)
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
 }

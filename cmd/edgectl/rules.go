@@ -29,7 +29,7 @@ type checked struct {
 func rulesCheck(out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "check FILE|FOLDER…", Short: "Compile rule files and print every mistake with its place; exit code 1 if there are any",
-		Args: someFiles,
+		Args: someArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			set, err := compile(args)
 			var faults rules.Faults
@@ -51,16 +51,9 @@ func rulesCheck(out *output) *cobra.Command {
 			if perr != nil || err == nil {
 				return perr
 			}
-			return errQuiet
+			return errFound
 		},
 	}
-}
-
-func someFiles(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return usage("usage: %s", cmd.UseLine())
-	}
-	return nil
 }
 
 // compile makes one set of files and folders.
@@ -86,6 +79,9 @@ func readRules(path string) ([]rules.File, error) {
 		return []rules.File{{Name: path, Data: data}}, err
 	}
 	files, err := rules.ReadDir(os.DirFS(path), ".")
+	if err == nil && len(files) == 0 {
+		return nil, fmt.Errorf("no rule files in folder %s, want *.yaml", path)
+	}
 	for i := range files {
 		files[i].Name = filepath.Join(path, files[i].Name)
 	}
@@ -96,24 +92,24 @@ func rulesExplain(out *output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain FILE|FOLDER… --message M.json", Short: "Say which rules match a message, and why the others do not",
 		Long: "The message is JSON: {\"device\", \"module\", \"output\", \"topic\", \"system\", \"properties\", \"body\", \"accepted\"},\nall optional. For each rule that does not match, the part of its condition that was not true is\nshown with the values it saw.",
-		Args: someFiles,
+		Args: someArgs,
 	}
 	file := cmd.Flags().StringP("message", "m", "", "file with the message; - reads standard input")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *file == "" {
 			return usage("say --message")
 		}
-		data, err := readInput(*file)
+		data, err := readInput(*file, cmd.InOrStdin())
 		if err != nil {
-			return usageError{err}
+			return usage("--message: %w", err)
 		}
 		m, err := rules.ParseMessageJSON(data)
 		if err != nil {
-			return usageError{fmt.Errorf("%s: %w", *file, err)}
+			return usage("%s: %w", *file, err)
 		}
 		set, err := compile(args)
 		if err != nil {
-			return err
+			return usageError{err}
 		}
 		e := set.Explain(&m)
 		return out.print(e, func(w io.Writer) { _ = e.WriteText(w) }) // print sees the writer's errors
@@ -123,18 +119,27 @@ func rulesExplain(out *output) *cobra.Command {
 
 const maxInput = 8 << 20
 
-func readInput(path string) ([]byte, error) {
-	if path == "-" {
-		return io.ReadAll(io.LimitReader(os.Stdin, maxInput))
+func readInput(path string, stdin io.Reader) ([]byte, error) {
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		stdin = file
 	}
-	return os.ReadFile(path)
+	data, err := io.ReadAll(io.LimitReader(stdin, maxInput+1))
+	if err == nil && len(data) > maxInput {
+		err = fmt.Errorf("%s is longer than %d bytes", path, maxInput)
+	}
+	return data, err
 }
 
 func rulesTest(out *output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test FILE.rules-test|FOLDER…", Short: "Run tests of rules; exit code 1 if one fails",
 		Long: "A test file says `given` a message and what to `expect`. It tests the rule files in its own folder,\nor those named with --rules.",
-		Args: someFiles,
+		Args: someArgs,
 	}
 	from := cmd.Flags().StringSlice("rules", nil, "rule files or folders to test instead")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -165,7 +170,7 @@ func rulesTest(out *output) *cobra.Command {
 			fmt.Fprintf(w, "%d tests, %d failed\n", len(results), failed)
 		})
 		if err == nil && failed > 0 {
-			err = errQuiet
+			err = errFound
 		}
 		return err
 	}
@@ -202,7 +207,7 @@ func runTests(file string, from []string) ([]ruletest.Result, error) {
 	}
 	set, err := compile(from)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -27,7 +27,8 @@ type view struct {
 const plainEvery = 5 * time.Second
 
 func newView(out *output, keys bool) *view {
-	return &view{out: out, live: term.IsTerminal(int(os.Stderr.Fd())), keys: keys}
+	live := term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("CI") == ""
+	return &view{out: out, live: live, keys: keys}
 }
 
 // say keeps one line below the table.
@@ -66,8 +67,7 @@ func (v *view) text(ctx context.Context, p *quickstart.Pipeline) string {
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	row(w, "RULE", "QUEUE", "ACCEPTED", "DELIVERED", "QUEUED", "EXPIRED", "DROPPED", "BURIED", "RATE", "OLDEST")
 	for _, e := range s.Rules {
-		age := (time.Duration(e.OldestAgeSeconds*1000) * time.Millisecond).Round(100 * time.Millisecond)
-		row(w, e.Rule, e.Queue, e.Accepted, e.Delivered, e.Queued, e.Expired, e.DroppedTotal(), e.Buried, fmt.Sprintf("%.1f/s", e.Rate), age)
+		row(w, e.Rule, e.Queue, e.Accepted, e.Delivered, e.Queued, e.Expired, e.DroppedTotal(), e.Buried, fmt.Sprintf("%.1f/s", e.Rate), age(&e.Figures))
 	}
 	_ = w.Flush() // into memory
 	fmt.Fprintf(&b, "\nuplink   %s\n", v.uplink(st.Uplink.State))

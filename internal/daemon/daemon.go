@@ -51,9 +51,12 @@ func (p Program[C]) Main(args []string, stderr io.Writer) int {
 		return ExitOK
 	case err != nil:
 		return ExitUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "%s: there is an argument %q, want flags only: the configuration goes with -config\n", p.Name, flags.Arg(0))
+		return ExitUsage
 	}
 	if *version {
-		fmt.Fprintln(stderr, p.Name, buildVersion())
+		fmt.Fprintln(stderr, p.Name, Version())
 		return ExitOK
 	}
 	cfg, err := p.Load(*path, os.Environ())
@@ -95,8 +98,9 @@ func newLog(c configs.Log, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
-func buildVersion() string {
-	if i, ok := debug.ReadBuildInfo(); ok {
+// Version is that of the module this program was built from.
+func Version() string {
+	if i, ok := debug.ReadBuildInfo(); ok && i.Main.Version != "" {
 		return i.Main.Version
 	}
 	return "(devel)"

@@ -62,7 +62,7 @@ type Client struct {
 	work   sync.WaitGroup
 
 	mu      sync.Mutex
-	started bool
+	started bool          // no Connect any more
 	session *session      // nil while there is none
 	up      chan struct{} // closed while there is a session
 	subs    []subscription
@@ -146,6 +146,9 @@ func (o *Options) credentials() (user, password string, err error) {
 func (c *Client) Connect(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return ErrClosed
+	}
 	if c.started {
 		return errors.New("connect: already connected")
 	}
@@ -176,7 +179,8 @@ func (c *Client) Connected() bool {
 // itself within seconds.
 func (c *Client) Close() {
 	c.cancel()
-	c.mu.Lock() // no Connect is under way any more
+	c.mu.Lock() // held by a Connect under way
+	c.started = true
 	c.mu.Unlock()
 	c.work.Wait()
 	c.unsent.close()

@@ -61,6 +61,9 @@ func dial(ctx context.Context, o Options, to *url.URL, subs []subscription) (*se
 	token := s.client.Connect().(*paho.ConnectToken)
 	if err := wait(ctx, token); err != nil {
 		go func() { <-token.Done(); s.close() }() // the attempt ends by its timeout
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			err = op // paho puts "network Error :" before it
+		}
 		return nil, fmt.Errorf("connect to %s: %w", to.Host, err)
 	}
 	s.resumed = token.SessionPresent()

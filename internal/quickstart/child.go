@@ -3,6 +3,7 @@ package quickstart
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,16 +28,17 @@ type child struct {
 func (c *child) config() string  { return filepath.Join(c.dir, c.name+".yaml") }
 func (c *child) logFile() string { return filepath.Join(c.dir, c.name+".log") }
 
-// start runs the process. It dies with this one, however this one dies, where
-// the system has a way to say so.
-func (c *child) start() error {
-	log, err := os.OpenFile(c.logFile(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+// start runs the process, whose log is begun anew (O_TRUNC) or continued
+// (O_APPEND). It dies with this one, however this one dies, where the system has
+// a way to say so.
+func (c *child) start(mode int) error {
+	log, err := os.OpenFile(c.logFile(), os.O_WRONLY|os.O_CREATE|mode, 0o600)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}
 	defer log.Close()
 	args := append(append([]string(nil), c.exe[1:]...), c.name, "--config", c.config())
-	cmd := exec.Command(c.exe[0], args...)
+	cmd := exec.Command(c.exe[0], args...) //nolint:noctx // it is stopped in order, see stop
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = detached()
 	if err := cmd.Start(); err != nil {
@@ -62,7 +64,11 @@ func (c *child) ended() error {
 	defer c.mu.Unlock()
 	select {
 	case <-c.done:
-		return fmt.Errorf("%s ended (%v): %s", c.name, c.err, lastLine(c.logFile()))
+		how := "exit status 0"
+		if c.err != nil {
+			how = c.err.Error()
+		}
+		return fmt.Errorf("%s ended (%s): %s; all it said is in %s", c.name, how, lastLine(c.logFile()), c.logFile())
 	default:
 		return nil
 	}
@@ -92,10 +98,23 @@ func (c *child) stop(sig os.Signal, patience time.Duration) {
 
 // lastLine is what a failed daemon said last.
 func lastLine(file string) string {
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return err.Error()
 	}
-	text := strings.TrimRight(string(b[max(0, len(b)-4096):]), "\n")
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > maxLastLine {
+		_, _ = f.Seek(-maxLastLine, io.SeekEnd) // if not, the first line will do
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxLastLine))
+	if err != nil {
+		return err.Error()
+	}
+	text := strings.TrimSpace(string(b))
+	if text == "" {
+		return "it said nothing"
+	}
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
+
+const maxLastLine = 4096

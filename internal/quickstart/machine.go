@@ -1,14 +1,12 @@
 package quickstart
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/penstock-io/penstock/identity"
@@ -28,7 +26,7 @@ type reading struct {
 }
 
 // simulate publishes the readings of a machine until ctx ends. Its temperature
-// swings through the threshold of the sample rule every minute.
+// swings through the threshold of the sample rule three times a minute.
 func simulate(ctx context.Context, c *leaf.Client, perSecond float64) {
 	run := time.Now().UnixNano()
 	tick := time.NewTicker(time.Duration(float64(time.Second) / perSecond))
@@ -71,19 +69,13 @@ func runFilter(ctx context.Context, c *leaf.Client) error {
 		}
 		c.Publish(&message.Message{
 			QoS: 1, Device: edgeDevice, Module: filter, Output: "alerts",
-			Body:       append([]byte(nil), body...),
+			Body:       bytes.Clone(body),
 			Properties: []message.Property{{Name: "alert", Value: "hot"}, {Name: "input", Value: in.Input}},
 		})
 	})
 }
 
-// client logs in as one of the quickstart's identities.
-func client(state, addr, device, module, keyFile string) (*leaf.Client, error) {
-	key, err := os.ReadFile(filepath.Join(state, "edge", keyFile))
-	if err != nil {
-		return nil, err
-	}
-	return leaf.New(leaf.Options{
-		Address: addr, Host: hubHost, Device: device, Module: module, Key: identity.Secret(strings.TrimSpace(string(key))),
-	})
+// client logs in to the edgehub as one of the quickstart's identities.
+func (p *Pipeline) client(device, module, key string) (*leaf.Client, error) {
+	return leaf.New(leaf.Options{Address: p.o.Addresses.Edge, Host: hubHost, Device: device, Module: module, Key: identity.Secret(key)})
 }

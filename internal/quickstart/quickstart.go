@@ -50,6 +50,7 @@ type Summary struct {
 // Pipeline is a running quickstart. Its methods may be called concurrently.
 type Pipeline struct {
 	o       Options
+	keys    keys
 	cloudP  *child
 	edgeP   *child
 	cloud   *cloud.Client
@@ -66,8 +67,9 @@ type Pipeline struct {
 const startTimeout = 30 * time.Second
 
 // Start brings everything up in order: cloud, registration, edge, module, machine.
-func Start(ctx context.Context, o Options) (p *Pipeline, err error) {
-	if err := prepare(o.State, &o.Addresses); err != nil {
+func Start(ctx context.Context, o Options) (*Pipeline, error) {
+	k, err := prepare(o.State, &o.Addresses)
+	if err != nil {
 		return nil, err
 	}
 	if len(o.Exe) == 0 {
@@ -77,29 +79,32 @@ func Start(ctx context.Context, o Options) (p *Pipeline, err error) {
 		}
 		o.Exe = []string{self}
 	}
-	p = &Pipeline{
-		o: o, started: time.Now(), edge: edge.New(EdgeSocket(o.State)),
+	p := &Pipeline{
+		o: o, keys: k, started: time.Now(), edge: edge.New(EdgeSocket(o.State)),
 		cloudP: &child{name: "cloudhub", exe: o.Exe, dir: filepath.Join(o.State, "cloud")},
 		edgeP:  &child{name: "edgehub", exe: o.Exe, dir: filepath.Join(o.State, "edge")},
 	}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
+	if err := p.start(ctx); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Pipeline) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := p.startCloud(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if err := p.startEdge(ctx); err != nil {
-		return nil, err
+	if err := p.startEdge(ctx, os.O_TRUNC); err != nil {
+		return err
 	}
-	return p, p.startClients(ctx)
+	return p.startClients(ctx)
 }
 
 func (p *Pipeline) startCloud(ctx context.Context) error {
-	if err := p.cloudP.start(); err != nil {
+	if err := p.cloudP.start(os.O_TRUNC); err != nil {
 		return err
 	}
 	err := p.until(ctx, p.cloudP, func() error {
@@ -120,15 +125,12 @@ func (p *Pipeline) startCloud(ctx context.Context) error {
 	return p.register(ctx)
 }
 
-// register makes the edge device and the machine behind it known to the cloud.
+// register makes the edge device and the leaf devices behind it known to the cloud.
 func (p *Pipeline) register(ctx context.Context) error {
-	key := func(file string) string {
-		b, _ := os.ReadFile(filepath.Join(p.o.State, "edge", file)) // prepare has just written it
-		return strings.TrimSpace(string(b))
-	}
 	for _, d := range []cloud.Device{
-		{ID: edgeDevice, Key: key("device.key"), Edge: true},
-		{ID: machine, Key: key("machine.key"), Parent: edgeDevice},
+		{ID: edgeDevice, Key: p.keys.edge, Edge: true},
+		{ID: machine, Key: p.keys.machine, Parent: edgeDevice},
+		{ID: spare, Key: p.keys.spare, Parent: edgeDevice},
 	} {
 		if _, err := p.cloud.PutDevice(ctx, d); err != nil {
 			return fmt.Errorf("register %s: %w", d.ID, err)
@@ -137,8 +139,8 @@ func (p *Pipeline) register(ctx context.Context) error {
 	return nil
 }
 
-func (p *Pipeline) startEdge(ctx context.Context) error {
-	if err := p.edgeP.start(); err != nil {
+func (p *Pipeline) startEdge(ctx context.Context, log int) error {
+	if err := p.edgeP.start(log); err != nil {
 		return err
 	}
 	return p.until(ctx, p.edgeP, func() error { _, err := p.edge.Status(ctx); return err })
@@ -165,10 +167,10 @@ func (p *Pipeline) until(ctx context.Context, c *child, f func() error) error {
 }
 
 func (p *Pipeline) startClients(ctx context.Context) (err error) {
-	if p.filter, err = client(p.o.State, p.o.Addresses.Edge, edgeDevice, filter, "filter.key"); err != nil {
+	if p.filter, err = p.client(edgeDevice, filter, p.keys.filter); err != nil {
 		return err
 	}
-	if p.machine, err = client(p.o.State, p.o.Addresses.Edge, machine, "", "machine.key"); err != nil {
+	if p.machine, err = p.client(machine, "", p.keys.machine); err != nil {
 		return err
 	}
 	if err := p.filter.Connect(ctx); err != nil {
@@ -182,11 +184,7 @@ func (p *Pipeline) startClients(ctx context.Context) (err error) {
 	if err := p.machine.Connect(ctx); err != nil {
 		return fmt.Errorf("machine %s: %w", machine, err)
 	}
-	p.work.Add(1)
-	go func() {
-		defer p.work.Done()
-		simulate(work, p.machine, p.o.Rate)
-	}()
+	p.work.Go(func() { simulate(work, p.machine, p.o.Rate) })
 	return nil
 }
 
@@ -209,7 +207,7 @@ func (p *Pipeline) KillEdge(ctx context.Context) error {
 	p.edgeP.kill()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return p.startEdge(ctx)
+	return p.startEdge(ctx, os.O_APPEND)
 }
 
 // Check returns why a hub is gone that should be running.

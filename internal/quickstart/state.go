@@ -21,6 +21,7 @@ const (
 	stateVersion = "1"
 	edgeDevice   = "edge-1"
 	machine      = "press-7"
+	spare        = "meter-1" // known and not used: for who wants to try replay or pub
 	filter       = "filter"
 	hubHost      = "penstock"
 	maxSocket    = 100 // a Unix socket's path may have 107 bytes
@@ -63,36 +64,37 @@ func CloudURL(state string) string {
 	return "http://" + a.API
 }
 
+// keys of the quickstart's identities, base64.
+type keys struct{ edge, machine, spare, filter string }
+
 // prepare makes the state folder, or checks that it is one of ours, and writes
 // the configurations. Keys and rule files that are there stay as they are.
-func prepare(state string, a *Addresses) error {
+func prepare(state string, a *Addresses) (k keys, err error) {
 	if err := checkVersion(state); err != nil {
-		return err
+		return k, err
 	}
 	if err := a.reserve(); err != nil {
-		return err
+		return k, err
 	}
 	for _, dir := range []string{"edge/rules.d", "cloud"} {
 		if err := os.MkdirAll(filepath.Join(state, dir), 0o700); err != nil {
-			return fmt.Errorf("state folder: %w", err)
+			return k, stateError(err)
 		}
 	}
-	for _, key := range []string{"edge/device.key", "edge/machine.key", "edge/filter.key"} {
-		if err := writeOnce(filepath.Join(state, key), newKey()); err != nil {
-			return err
+	for file, key := range map[string]*string{"device.key": &k.edge, "machine.key": &k.machine, "meter.key": &k.spare, "filter.key": &k.filter} {
+		text, err := once(filepath.Join(state, "edge", file), newKey)
+		if err != nil {
+			return k, stateError(err)
 		}
+		*key = strings.TrimSpace(text)
 	}
-	if err := writeOnce(filepath.Join(state, "edge/rules.d/quickstart.yaml"), sampleRules); err != nil {
-		return err
+	if _, err := once(filepath.Join(state, "edge/rules.d/quickstart.yaml"), func() string { return sampleRules }); err != nil {
+		return k, stateError(err)
 	}
-	machineKey, err := os.ReadFile(filepath.Join(state, "edge/machine.key"))
-	if err != nil {
-		return err
-	}
-	filterKey, err := os.ReadFile(filepath.Join(state, "edge/filter.key"))
-	if err != nil {
-		return err
-	}
+	return k, writeConfigs(state, a, &k)
+}
+
+func writeConfigs(state string, a *Addresses, k *keys) error {
 	addresses, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
 		return err
@@ -101,19 +103,23 @@ func prepare(state string, a *Addresses) error {
 		"addresses.json":      string(addresses) + "\n",
 		"cloud/cloudhub.yaml": fmt.Sprintf(cloudConfig, hubHost, a.Cloud, a.NATS, a.API),
 		"edge/edgehub.yaml": fmt.Sprintf(edgeConfig, edgeDevice, hubHost, EdgeSocket(state), a.Edge,
-			machine, strings.TrimSpace(string(machineKey)), edgeDevice, filter, strings.TrimSpace(string(filterKey)), a.Cloud),
+			machine, k.machine, spare, k.spare, edgeDevice, filter, k.filter, a.Cloud),
 	} {
 		if err := os.WriteFile(filepath.Join(state, name), []byte(text), 0o600); err != nil {
-			return fmt.Errorf("state folder: %w", err)
+			return stateError(err)
 		}
 	}
 	return nil
 }
 
+func stateError(err error) error {
+	return fmt.Errorf("state folder: %w: make it writable or name another with --state", err)
+}
+
 // checkVersion refuses a folder that holds something else, or an older state.
 func checkVersion(state string) error {
 	if err := os.MkdirAll(state, 0o700); err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return stateError(err)
 	}
 	file := filepath.Join(state, "version")
 	b, err := os.ReadFile(file)
@@ -123,47 +129,45 @@ func checkVersion(state string) error {
 	case err == nil:
 		return fmt.Errorf("state folder %s has version %q, this edgectl writes version %q: remove the folder or name another with --state", state, v, stateVersion)
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("state folder: %w", err)
+		return stateError(err)
 	}
 	entries, err := os.ReadDir(state)
 	if err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return stateError(err)
 	}
 	if len(entries) > 0 {
 		return fmt.Errorf("folder %s is not empty and not a quickstart's: name another with --state", state)
 	}
 	if err := os.WriteFile(file, []byte(stateVersion+"\n"), 0o600); err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return stateError(err)
 	}
 	return nil
 }
 
 // reserve checks that every address can be listened on and replaces port 0.
 func (a *Addresses) reserve() error {
-	for flag, addr := range map[string]*string{"--edge-mqtt": &a.Edge, "--cloud-mqtt": &a.Cloud, "--api": &a.API, "--nats": &a.NATS} {
-		l, err := net.Listen("tcp", *addr)
+	for _, l := range []struct {
+		flag string
+		addr *string
+	}{{"--edge-mqtt", &a.Edge}, {"--cloud-mqtt", &a.Cloud}, {"--api", &a.API}, {"--nats", &a.NATS}} {
+		listener, err := net.Listen("tcp", *l.addr)
 		if err != nil {
-			return fmt.Errorf("cannot listen on %s: %w: stop what uses it or choose another address with %s", *addr, err, flag)
+			return fmt.Errorf("cannot listen on %s: %w: stop what uses it, or choose another address with %s", *l.addr, err, l.flag)
 		}
-		defer l.Close() // all at once, so that port 0 gives different ones
-		*addr = l.Addr().String()
+		defer listener.Close() // all at once, so that port 0 gives different ones
+		*l.addr = listener.Addr().String()
 	}
 	return nil
 }
 
-func writeOnce(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+// once returns the text of a file, which it makes and fills if it is not there.
+func once(path string, text func() string) (string, error) {
+	b, err := os.ReadFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return string(b), err
 	}
-	if err != nil {
-		return fmt.Errorf("state folder: %w", err)
-	}
-	if _, err := f.WriteString(text); err != nil {
-		f.Close()
-		return fmt.Errorf("state folder: %w", err)
-	}
-	return f.Close()
+	t := text()
+	return t, os.WriteFile(path, []byte(t), 0o600)
 }
 
 func newKey() string {
@@ -203,6 +207,8 @@ auth:
     - id: %s
       key: %s
     - id: %s
+      key: %s
+    - id: %s
       modules:
         - id: %s
           key: %s
@@ -210,7 +216,13 @@ auth:
     - group: everyone
       allow: [subscribe]
       topics: ["alerts/#"]
+    - group: anonymous
+      allow: [subscribe]
+      topics: ["alerts/#"]
     - group: everyone
+      allow: [publish, subscribe]
+      topics: ["sensors/#"]
+    - group: anonymous
       allow: [publish, subscribe]
       topics: ["sensors/#"]
 uplink:
