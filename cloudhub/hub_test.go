@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/penstock/cloudhub/client"
 	"github.com/penstock-io/penstock/cloudhub/stream"
 	"github.com/penstock-io/penstock/identity"
+	"github.com/penstock-io/penstock/message"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -176,6 +177,52 @@ func checkLedger(t *testing.T, c *client.Client) {
 	}}
 	if diff := cmp.Diff(want, l); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// An edge hub that drains one priority of a long outage leaves more gaps than
+// one answer of the API lists.
+func TestLedgerIsCompleteBeyondOnePage(t *testing.T) {
+	h, c, _ := start(t, config(t.TempDir()))
+	const gaps = 10_000
+	b := &message.Batch{Messages: make([]message.Message, gaps)}
+	want := make([]client.Range, gaps)
+	for i := range b.Messages {
+		seq := uint64(2*i + 1)
+		b.Messages[i] = message.Message{Device: "press-7", Origin: message.Origin{Device: "press-7", Epoch: "e", Seq: seq, Floor: 1}}
+		want[i] = client.Range{From: seq, To: seq}
+	}
+	done := make(chan []error, 1)
+	b.Done = func(_ *message.Batch, errs []error) { done <- errs }
+	h.ingress.Accept(b)
+	if errs := <-done; errs != nil {
+		t.Fatal(errs)
+	}
+	l, err := c.Ledger(t.Context(), "press-7")
+	if err != nil || len(l.Entries) != 1 {
+		t.Fatal(l, err)
+	}
+	if diff := cmp.Diff(want, l.Entries[0].Ranges); diff != "" || l.Entries[0].Stored != gaps || l.Entries[0].More != 0 {
+		t.Error(diff)
+	}
+}
+
+// A device whose store was restored from a backup is not acknowledged, and shown.
+func TestRestoredEdgeIsShown(t *testing.T) {
+	h, c, _ := start(t, config(t.TempDir()))
+	leaf := connect(t, h, "press-7")
+	const events = "devices/press-7/messages/events/penstock-seq="
+	publish(t, leaf, events+"abc.1.1", "1")
+	publish(t, leaf, events+"abc.90.90", "90")
+	if tok := leaf.Publish(events+"abc.40.40", 1, false, "40"); tok.WaitTimeout(patience) && tok.Error() == nil {
+		t.Error("acknowledged although the stream has another message under that sequence, or had")
+	}
+	st, err := c.Status(t.Context())
+	if err != nil || !cmp.Equal(st.Ingress.Restored, []string{"press-7"}) {
+		t.Errorf("%+v %v", st, err)
+	}
+	if l, err := c.Ledger(t.Context(), "press-7"); err != nil || l.Entries[0].Restored == 0 {
+		t.Errorf("%+v %v", l, err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -99,7 +100,7 @@ func (a *API) status(w http.ResponseWriter, r *http.Request) {
 	in := a.Ingress.Status()
 	s := client.Status{
 		Ready: in.Fault == "", Uptime: time.Since(a.started).Seconds(), Devices: len(a.Registry.List()), Listen: a.Listen(),
-		Ingress: client.IngressStatus{Waiting: in.Waiting, WaitingBytes: in.WaitingBytes, Fault: in.Fault},
+		Ingress: client.IngressStatus{Waiting: in.Waiting, WaitingBytes: in.WaitingBytes, Fault: in.Fault, Restored: in.Restored},
 	}
 	if in.Fault != "" {
 		s.Ingress.Since = &in.Since
@@ -115,12 +116,21 @@ func (a *API) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) ledger(w http.ResponseWriter, r *http.Request) {
-	in := a.Ingress.Ledger(r.URL.Query().Get("device"))
+	v := r.URL.Query()
+	q := ingress.Question{Device: v.Get("device"), Epoch: v.Get("epoch")}
+	if t := v.Get("from"); t != "" {
+		var err error
+		if q.From, err = strconv.ParseUint(t, 10, 64); err != nil {
+			problem(w, http.StatusBadRequest, "from is a sequence")
+			return
+		}
+	}
+	in := a.Ingress.Ledger(q)
 	out := client.Ledger{Last: in.Last, Direct: in.Direct, DirectDuplicates: in.DirectDuplicates, Entries: []client.LedgerEntry{}}
 	for _, e := range in.Entries {
 		entry := client.LedgerEntry{
 			Device: e.Device, Epoch: e.Epoch, Stored: e.Stored, Duplicates: e.Duplicates, Floor: e.Floor,
-			Collapsed: e.Collapsed, Below: e.Below, Ranges: make([]client.Range, len(e.Ranges)),
+			Restored: e.Restored, Collapsed: e.Collapsed, Below: e.Below, Ranges: make([]client.Range, len(e.Ranges)), More: e.More,
 		}
 		for i, rg := range e.Ranges {
 			entry.Ranges[i] = client.Range(rg)

@@ -52,15 +52,6 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/api/v1/status", nil, &s)
 }
 
-// Ledger reports what came in from one edge device, or from all for "".
-func (c *Client) Ledger(ctx context.Context, device string) (l Ledger, err error) {
-	path := "/api/v1/ledger"
-	if device != "" {
-		path += "?device=" + url.QueryEscape(device)
-	}
-	return l, c.do(ctx, http.MethodGet, path, nil, &l)
-}
-
 // Devices lists the registry, without keys.
 func (c *Client) Devices(ctx context.Context) (ds []Device, err error) {
 	return ds, c.do(ctx, http.MethodGet, "/api/v1/devices", nil, &ds)

@@ -102,14 +102,21 @@ type Range struct {
 
 // LedgerEntry is what the stream was given of one epoch of one edge device.
 type LedgerEntry struct {
-	Device     string  `json:"device"`
-	Epoch      string  `json:"epoch"`
-	Stored     uint64  `json:"stored"`     // messages stored, once each
-	Duplicates uint64  `json:"duplicates"` // refused because already stored
-	Floor      uint64  `json:"floor"`      // the edge sends nothing below it again
-	Collapsed  uint64  `json:"collapsed"`  // up to here only the number is known…
-	Below      uint64  `json:"below"`      // …and this is it
-	Ranges     []Range `json:"ranges"`     // above Collapsed, in order
+	Device     string `json:"device"`
+	Epoch      string `json:"epoch"`
+	Stored     uint64 `json:"stored"`     // messages stored, once each
+	Duplicates uint64 `json:"duplicates"` // refused because already stored
+	Floor      uint64 `json:"floor"`      // the edge sends nothing below it again
+	// Restored counts messages refused, since the cloud started, because the
+	// edge gave their sequences before: its store is a restored backup or a copy,
+	// and needs edgehub -renew-epoch.
+	Restored  uint64  `json:"restored,omitempty"`
+	Collapsed uint64  `json:"collapsed"` // up to here only the number is known…
+	Below     uint64  `json:"below"`     // …and this is it
+	Ranges    []Range `json:"ranges"`    // above Collapsed, in order
+	// More is the sequence from which the API lists ranges with the next page.
+	// In what Client.Ledger returns it is 0: all are there.
+	More uint64 `json:"more,omitempty"`
 }
 
 // Ledger is what came in.
@@ -136,6 +143,9 @@ type IngressStatus struct {
 	WaitingBytes int        `json:"waiting_bytes"`   // of messages not acknowledged yet
 	Fault        string     `json:"fault,omitempty"` // why nothing is acknowledged
 	Since        *time.Time `json:"since,omitempty"` // of the fault
+	// Restored names edge devices whose store counts sequences again; see
+	// LedgerEntry. At most 16.
+	Restored []string `json:"restored,omitempty"`
 }
 
 // StreamStatus is what the stream holds; zero when it does not answer.

@@ -102,23 +102,31 @@ func (g *Ingress) classify(chunk []*entry) []*entry {
 	return todo
 }
 
+// judgeOrigin decides the fate of a message that carries an origin; earlier is
+// the one of the same origin in the same chunk.
 func (g *Ingress) judgeOrigin(e, earlier *entry) {
-	switch s := g.index.source(e.m.Origin); {
-	case earlier != nil:
+	s := g.index.source(e.m.Origin)
+	switch {
+	case earlier != nil && contentOf(earlier.m) == contentOf(e.m):
 		e.fate, e.of = duplicate, earlier
-	case s == nil:
-	case s.has(e.m.Origin.Seq):
-		e.fate = duplicate
-	case !g.admits(s, e.m.Origin):
-		e.fate = refused
-		e.err = fmt.Errorf("store message %s: %w", stream.OriginText(e.m.Origin), ErrScattered)
+	case earlier != nil:
+		e.fate, e.err = refused, g.suspect(g.known(e.m.Origin), e.m.Origin, false)
+	case s != nil:
+		e.fate, e.err = g.judge(s, e.m)
 	}
+}
+
+// known returns the source of o, made if it is new.
+func (g *Ingress) known(o message.Origin) *source {
+	g.index.mu.Lock()
+	defer g.index.mu.Unlock()
+	return g.index.ensure(o)
 }
 
 func (g *Ingress) admits(s *source, o message.Origin) bool {
 	g.index.mu.Lock()
 	defer g.index.mu.Unlock()
-	return s.admits(o)
+	return g.index.admits(s, o)
 }
 
 // encode reports whether e can be published.
@@ -146,6 +154,9 @@ func (g *Ingress) record(todo []*entry, from uint64) {
 	for i, e := range todo {
 		e.fate = stored
 		g.index.store(e.m.Origin, e.key, now, from+uint64(i))
+		if e.m.Origin.Seq != 0 {
+			g.index.ensure(e.m.Origin).contents.add(e.m.Origin.Seq, contentOf(e.m))
+		}
 	}
 	g.index.last = from + uint64(len(todo)) - 1
 	g.index.mu.Unlock()

@@ -23,6 +23,11 @@
 // program that publishes to its subjects, cost time by the same rule but cannot
 // cause a duplicate or a loss. There is no time-out that correctness rests on.
 //
+// An edge hub that counts sequences again, because its store was restored from a
+// backup, is refused (ErrRestored) rather than told that its messages are there
+// already; restored.go says how it is known from an honest one. Sequences may
+// come in any order: the index takes a bit for each where they are scattered.
+//
 // The index of origins lives in memory, is written to a snapshot file now and
 // then, and after a restart is brought up to date from the headers of the stream
 // behind the snapshot. A lost or damaged snapshot is replaced by reading the

@@ -162,7 +162,7 @@ func TestTwoHubsOnOneStreamAreSafe(t *testing.T) {
 		t.Error(diff)
 	}
 	mustAccept(t, two, sent("edge", "e1", 201, 201)...)
-	if st := one.Ledger("edge"); st.Entries[0].Stored != 200 {
+	if st := one.Ledger(Question{Device: "edge"}); st.Entries[0].Stored != 200 {
 		t.Errorf("ledger of the first: %+v", st)
 	}
 }
@@ -177,7 +177,7 @@ func TestForeignMessagesOnTheSubjectsDoNoHarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAccept(t, g, sent("edge", "e1", 1, 3)...)
-	if l := g.Ledger(""); l.Last != 4 || len(l.Entries) != 1 || l.Entries[0].Stored != 3 {
+	if l := g.Ledger(Question{}); l.Last != 4 || len(l.Entries) != 1 || l.Entries[0].Stored != 3 {
 		t.Errorf("ledger: %+v", l)
 	}
 }

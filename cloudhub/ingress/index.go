@@ -22,13 +22,16 @@ type index struct {
 	devices map[string][]*source // the same, by edge device
 	recent  *recent
 
+	bytes    int    // what the sources' sets take
+	limit    int    // and may take
 	last     uint64 // stream sequence up to which the index knows the stream
 	direct   uint64 // messages without origin stored
 	repeated uint64 // messages without origin refused by their message id
 }
 
-func newIndex(r *recent) *index {
-	return &index{sources: map[originKey]*source{}, devices: map[string][]*source{}, recent: r}
+// newIndex returns an empty index whose sets may take limit bytes.
+func newIndex(r *recent, limit int) *index {
+	return &index{limit: limit, sources: map[originKey]*source{}, devices: map[string][]*source{}, recent: r}
 }
 
 // source returns the entry of o's epoch, or nil.
@@ -54,16 +57,31 @@ func (x *index) insert(s *source) {
 	if len(of) >= maxEpochs {
 		oldest := slices.MinFunc(of, func(a, b *source) int { return cmp.Compare(a.last, b.last) })
 		delete(x.sources, originKey{oldest.device, oldest.epoch})
+		x.bytes -= oldest.set.bytes
 		of = slices.DeleteFunc(of, func(o *source) bool { return o == oldest })
 	}
 	x.devices[s.device] = append(of, s)
+	x.bytes += s.set.bytes
+}
+
+// admits reports whether o may be added to s within the bounds on memory; it
+// gives up gaps below the floor for that. x.mu is held.
+func (x *index) admits(s *source, o message.Origin) bool {
+	fits := func() bool { return s.set.bytes < maxSource && x.bytes < x.limit || !s.set.grows(o.Seq) }
+	if fits() {
+		return true
+	}
+	before := s.set.bytes
+	s.collapse()
+	x.bytes += s.set.bytes - before
+	return fits()
 }
 
 // store notes that the message of origin o, or without origin with that id,
 // stands in the stream at streamSeq. x.mu is held.
 func (x *index) store(o message.Origin, id digest, at int64, streamSeq uint64) {
 	if o.Seq != 0 {
-		x.ensure(o).add(o, streamSeq)
+		x.bytes += x.ensure(o).add(o, streamSeq)
 		return
 	}
 	x.direct++
@@ -72,43 +90,16 @@ func (x *index) store(o message.Origin, id digest, at int64, streamSeq uint64) {
 	}
 }
 
-// Entry is one line of the ledger: what the stream was given of one epoch.
-type Entry struct {
-	Device     string
-	Epoch      string
-	Stored     uint64  // messages stored, once each
-	Duplicates uint64  // refused because already stored
-	Floor      uint64  // the edge sends nothing below it again
-	Collapsed  uint64  // up to here only the number is known…
-	Below      uint64  // …and this is it
-	Ranges     []Range // above Collapsed, in order
-}
-
-// Ledger is what came in, as far as this stream's retention and time go: ranges
-// stay in it when retention has removed the messages.
-type Ledger struct {
-	Last             uint64  // stream sequence the ledger covers
-	Direct           uint64  // stored without origin
-	DirectDuplicates uint64  // refused by message id
-	Entries          []Entry // by device, then epoch
-}
-
-// ledger reports the entries of one device, or of all for "".
-func (x *index) ledger(device string) Ledger {
+// restored names the edge hubs that were refused with ErrRestored.
+func (x *index) restored() (names []string) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	l := Ledger{Last: x.last, Direct: x.direct, DirectDuplicates: x.repeated, Entries: []Entry{}}
 	for _, s := range x.sources {
-		if device != "" && s.device != device {
-			continue
+		if s.restored > 0 {
+			names = append(names, s.device)
 		}
-		l.Entries = append(l.Entries, Entry{
-			Device: s.device, Epoch: s.epoch, Stored: s.stored(), Duplicates: s.duplicates, Floor: s.floor,
-			Collapsed: s.collapsed, Below: s.collapsedHas, Ranges: append([]Range{}, s.ranges...),
-		})
 	}
-	slices.SortFunc(l.Entries, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Epoch, b.Epoch))
-	})
-	return l
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), maxNamed)]
 }

@@ -18,6 +18,7 @@ const (
 	defaultWindow   = 10 * time.Minute
 	defaultIDs      = 100_000
 	defaultSnapshot = time.Minute
+	defaultIndex    = 1 << 30
 
 	// overhead is what a waiting message takes beside its size.
 	overhead = 512
@@ -30,6 +31,7 @@ type Config struct {
 	WaitingBytes  int           // what may wait unacknowledged; default 64 MiB
 	IDWindow      time.Duration // how long a message id without origin is recognised; default 10 minutes
 	IDs           int           // and how many of them; default 100,000
+	IndexBytes    int           // memory of all origins' sequences; default 1 GiB
 }
 
 // Ingress is the Acceptor of the cloud. Accept may be called from any goroutine.
@@ -75,6 +77,7 @@ func New(ctx context.Context, s *stream.Stream, cfg Config, log *slog.Logger) (*
 	cfg.WaitingBytes = orDefault(cfg.WaitingBytes, defaultWaiting)
 	cfg.IDWindow = orDefault(cfg.IDWindow, defaultWindow)
 	cfg.IDs = orDefault(cfg.IDs, defaultIDs)
+	cfg.IndexBytes = orDefault(cfg.IndexBytes, defaultIndex)
 	cfg.SnapshotEvery = orDefault(cfg.SnapshotEvery, defaultSnapshot)
 	g := &Ingress{cfg: cfg, log: log, stream: s, run: nuid.Next(), flying: map[string][]*entry{}, dirty: true,
 		firstOrigin: map[message.Origin]*entry{}, firstKey: map[digest]*entry{}}

@@ -50,7 +50,7 @@ func TestDuplicatesAreAcknowledgedAndNotStored(t *testing.T) {
 	if diff := cmp.Diff(append(expected("edge", "e1", 1, 10), "edge/e2/1"), holdings(t, s)); diff != "" {
 		t.Error(diff)
 	}
-	l := g.Ledger("edge")
+	l := g.Ledger(Question{Device: "edge"})
 	want := []Entry{
 		{Device: "edge", Epoch: "e1", Stored: 10, Duplicates: 6, Floor: 1, Ranges: []Range{{1, 10}}},
 		{Device: "edge", Epoch: "e2", Stored: 1, Floor: 1, Ranges: []Range{{1, 1}}},
@@ -90,7 +90,7 @@ func TestDuplicatesAreKnownAfterRestarts(t *testing.T) {
 			if diff := cmp.Diff(want, holdings(t, s)); diff != "" {
 				t.Error(diff)
 			}
-			if l := g.Ledger(""); l.Direct != 1 || l.DirectDuplicates != 1 || l.Entries[0].Duplicates != 11 {
+			if l := g.Ledger(Question{}); l.Direct != 1 || l.DirectDuplicates != 1 || l.Entries[0].Duplicates != 11 {
 				t.Errorf("ledger: %+v", l)
 			}
 		})
@@ -130,7 +130,7 @@ func TestMessageIDWithoutOriginIsRecognised(t *testing.T) {
 	if got := len(holdings(t, s)); got != 4 {
 		t.Errorf("%d messages stored, want 4", got)
 	}
-	if l := g.Ledger(""); l.Direct != 4 || l.DirectDuplicates != 2 {
+	if l := g.Ledger(Question{}); l.Direct != 4 || l.DirectDuplicates != 2 {
 		t.Errorf("ledger: %+v", l)
 	}
 }

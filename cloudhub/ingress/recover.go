@@ -16,7 +16,7 @@ func (g *Ingress) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.index = newIndex(newRecent(g.cfg.IDWindow, g.cfg.IDs))
+	g.index = newIndex(newRecent(g.cfg.IDWindow, g.cfg.IDs), g.cfg.IndexBytes)
 	g.created = st.Created
 	snap, err := readSnapshot(g.cfg.Snapshot)
 	switch {
@@ -62,10 +62,10 @@ func (g *Ingress) read(ctx context.Context, from uint64) error {
 func (g *Ingress) rebuild(ctx context.Context, st stream.State) error {
 	g.log.Error("the stream has lost messages it had acknowledged, index is rebuilt from what it holds",
 		"last", st.Last, "known", g.index.last)
-	fresh := newIndex(newRecent(g.cfg.IDWindow, g.cfg.IDs))
+	fresh := newIndex(newRecent(g.cfg.IDWindow, g.cfg.IDs), g.cfg.IndexBytes)
 	g.index.mu.Lock()
 	g.index.sources, g.index.devices, g.index.recent = fresh.sources, fresh.devices, fresh.recent
-	g.index.last, g.index.direct, g.index.repeated = 0, 0, 0
+	g.index.bytes, g.index.last, g.index.direct, g.index.repeated = 0, 0, 0, 0
 	g.index.mu.Unlock()
 	g.created = st.Created
 	return g.read(ctx, 1)
@@ -164,18 +164,20 @@ type Status struct {
 	WaitingBytes int // of messages not acknowledged yet
 	Fault        string
 	Since        time.Time // of the fault
+	Restored     []string  // edge hubs refused with ErrRestored since the start, at most maxNamed
 }
+
+// maxNamed bounds the edge hubs that a status names.
+const maxNamed = 16
 
 // Status reports the health; Fault is empty when the stream takes messages.
 func (g *Ingress) Status() Status {
+	s := Status{Restored: g.index.restored()}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := Status{Waiting: len(g.queue), WaitingBytes: g.bytes}
+	s.Waiting, s.WaitingBytes = len(g.queue), g.bytes
 	if g.fault != nil {
 		s.Fault, s.Since = fmt.Sprint(g.fault), g.since
 	}
 	return s
 }
-
-// Ledger reports what came in from one edge device, or from all for "".
-func (g *Ingress) Ledger(device string) Ledger { return g.index.ledger(device) }

@@ -19,11 +19,16 @@ import (
 //	direct, repeated
 //	sources  their number, then of each:
 //	         device epoch collapsed collapsedHas floor duplicates last
-//	         ranges: their number, then of each the distance of From from the
-//	         previous To (from 0 for the first), and To − From
+//	         parts of the set: their number, then of each the distance of first
+//	         from the previous last (the first's own number for the first), a
+//	         byte for its form, and
+//	           0, full: last − first
+//	           1, runs: their number, then of each the distance of from from the
+//	              end of the previous (its own number for the first), and to − from
+//	           2, bitmap: 1,024 words of 8 bytes, little-endian
 //
 // and four bytes of CRC-32C over all before, big-endian.
-const snapshotMagic = "PENSTOCK INDEX 1\n"
+const snapshotMagic = "PENSTOCK INDEX 2\n"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -69,15 +74,10 @@ func (x *index) encode(created int64) []byte {
 	}
 	for _, s := range x.sources {
 		b = binread.Append(binread.Append(b, s.device), s.epoch)
-		for _, v := range []uint64{s.collapsed, s.collapsedHas, s.floor, s.duplicates, s.last, uint64(len(s.ranges))} {
+		for _, v := range []uint64{s.collapsed, s.collapsedHas, s.floor, s.duplicates, s.last} {
 			b = binary.AppendUvarint(b, v)
 		}
-		prev := uint64(0)
-		for _, r := range s.ranges {
-			b = binary.AppendUvarint(b, r.From-prev)
-			b = binary.AppendUvarint(b, r.To-r.From)
-			prev = r.To
-		}
+		b = s.set.encode(b)
 	}
 	return seal(b)
 }
@@ -121,18 +121,7 @@ func readSource(r *binread.Reader) *source {
 		device: r.String(), epoch: r.String(), collapsed: r.Uvarint(), collapsedHas: r.Uvarint(),
 		floor: r.Uvarint(), duplicates: r.Uvarint(), last: r.Uvarint(),
 	}
-	prev := uint64(0)
-	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
-		gap, length := r.Uvarint(), r.Uvarint()
-		from := prev + gap
-		// The set's invariant: ranges in order, at least one sequence between.
-		if from < prev || from == 0 || len(s.ranges) > 0 && gap < 2 || from+length < from {
-			r.Bad = true
-			break
-		}
-		s.ranges = append(s.ranges, Range{from, from + length})
-		prev = from + length
-	}
+	s.set.decode(r)
 	return s
 }
 

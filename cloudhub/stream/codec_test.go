@@ -65,7 +65,7 @@ func genMessage(t *rapid.T) message.Message {
 		System: props.Draw(t, "system"), Properties: props.Draw(t, "properties"),
 	}
 	if rapid.Bool().Draw(t, "has origin") {
-		m.Origin = message.Origin{Device: text.Draw(t, "edge"), Epoch: text.Draw(t, "epoch"), Seq: rapid.Uint64Min(1).Draw(t, "seq")}
+		m.Origin = message.Origin{Device: text.Draw(t, "edge"), Epoch: text.Draw(t, "epoch"), Seq: rapid.Uint64Min(1).Draw(t, "seq"), Floor: rapid.Uint64().Draw(t, "floor")}
 	}
 	return m
 }

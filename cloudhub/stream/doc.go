@@ -27,6 +27,7 @@
 //	Penstock-Accepted    when the hub accepted it, RFC 3339 with milliseconds, UTC
 //	Penstock-Expires     when it expires, in the same form, if it does
 //	Penstock-Origin      edge/epoch/sequence given by the edge hub, if one did
+//	Penstock-Floor       no sequence below it will come again from that edge and epoch
 //	Penstock-System      system properties, a bag
 //	Penstock-Properties  application properties, a bag
 //	Penstock-Commit      names the publish, for a message published alone;

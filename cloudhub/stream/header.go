@@ -21,6 +21,7 @@ const (
 	HeaderAccepted   = "Penstock-Accepted"
 	HeaderExpires    = "Penstock-Expires"
 	HeaderOrigin     = "Penstock-Origin"
+	HeaderFloor      = "Penstock-Floor"
 	HeaderSystem     = "Penstock-System"
 	HeaderProperties = "Penstock-Properties"
 	HeaderCommit     = "Penstock-Commit"
@@ -65,6 +66,9 @@ func Encode(prefix string, m *message.Message) (*nats.Msg, error) {
 	}
 	if m.Origin.Seq != 0 {
 		set(HeaderOrigin, OriginText(m.Origin))
+		if m.Origin.Floor != 0 {
+			set(HeaderFloor, strconv.FormatUint(m.Origin.Floor, 10))
+		}
 	}
 	if len(m.System) > 0 {
 		set(HeaderSystem, bag(m.System))
@@ -78,8 +82,8 @@ func Encode(prefix string, m *message.Message) (*nats.Msg, error) {
 	return &nats.Msg{Subject: Subject(prefix, m), Header: h, Data: m.Body}, nil
 }
 
-// Decode is the inverse of Encode. Origin.Floor, QoS and Retain are not stored
-// and come back as zero.
+// Decode is the inverse of Encode. QoS and Retain are not stored and come
+// back as zero.
 func Decode(h nats.Header, body []byte) (message.Message, error) {
 	m := message.Message{Body: body}
 	var d decoder
@@ -92,9 +96,7 @@ func Decode(h nats.Header, body []byte) (message.Message, error) {
 	if v := first(h, HeaderExpires); v != "" {
 		m.Expires = d.time(v)
 	}
-	if v := first(h, HeaderOrigin); v != "" {
-		m.Origin = d.origin(v)
-	}
+	m.Origin = d.origin(h)
 	m.System = d.bag(h[HeaderSystem])
 	m.Properties = d.bag(h[HeaderProperties])
 	if d.err != nil {
@@ -105,12 +107,8 @@ func Decode(h nats.Header, body []byte) (message.Message, error) {
 
 // DecodeOrigin reads only the origin; a message without one has the zero Origin.
 func DecodeOrigin(h nats.Header) (message.Origin, error) {
-	v := first(h, HeaderOrigin)
-	if v == "" {
-		return message.Origin{}, nil
-	}
 	var d decoder
-	o := d.origin(v)
+	o := d.origin(h)
 	return o, d.err
 }
 
@@ -220,7 +218,11 @@ func (d *decoder) time(s string) int64 {
 	return t.UnixMilli()
 }
 
-func (d *decoder) origin(s string) message.Origin {
+func (d *decoder) origin(h nats.Header) message.Origin {
+	s := first(h, HeaderOrigin)
+	if s == "" {
+		return message.Origin{}
+	}
 	device, rest, ok1 := strings.Cut(s, "/")
 	epoch, number, ok2 := strings.Cut(rest, "/")
 	seq, err := strconv.ParseUint(number, 10, 64)
@@ -228,7 +230,13 @@ func (d *decoder) origin(s string) message.Origin {
 		d.fail("origin", s)
 		return message.Origin{}
 	}
-	return message.Origin{Device: d.text(device), Epoch: d.text(epoch), Seq: seq}
+	o := message.Origin{Device: d.text(device), Epoch: d.text(epoch), Seq: seq}
+	if s := first(h, HeaderFloor); s != "" {
+		if o.Floor, err = strconv.ParseUint(s, 10, 64); err != nil {
+			d.fail("floor", s)
+		}
+	}
+	return o
 }
 
 func (d *decoder) bag(values []string) []message.Property {
