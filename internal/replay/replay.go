@@ -24,7 +24,7 @@ type Rows struct {
 	first  []string // a row that was read to count columns
 }
 
-// maxLine bounds one line of a file, in bytes.
+// maxLine bounds one row of a file, in bytes.
 const maxLine = 1 << 20
 
 // Open looks at the first line and decides how the table is written: with
@@ -45,14 +45,34 @@ func Open(r io.Reader) (*Rows, error) {
 	return openBlanks(br)
 }
 
+// bounded gives out so many bytes until it is renewed: a quote that is never
+// closed must not read a whole file into memory.
+type bounded struct {
+	r    io.Reader
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("longer than %d bytes: is a quote not closed?", maxLine)
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
 func openCSV(r io.Reader, comma rune) (*Rows, error) {
-	c := csv.NewReader(r)
+	b := &bounded{r: r, left: maxLine}
+	c := csv.NewReader(b)
 	c.Comma, c.ReuseRecord = comma, true
 	head, err := c.Read()
 	if err != nil {
 		return nil, fmt.Errorf("read column names: %w", err)
 	}
-	rows := &Rows{next: c.Read}
+	rows := &Rows{next: func() ([]string, error) {
+		b.left = maxLine
+		return c.Read()
+	}}
 	seen := map[string]bool{}
 	for _, name := range head {
 		name = strings.TrimPrefix(name, "\ufeff")
@@ -101,8 +121,12 @@ func (r *Rows) Next() (body []byte, number int, err error) {
 	row := r.first
 	r.first = nil
 	if row == nil {
-		if row, err = r.next(); err != nil {
-			return nil, 0, err
+		row, err = r.next()
+		if errors.Is(err, io.EOF) {
+			return nil, 0, io.EOF
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("row %d: %w", r.number+1, err)
 		}
 	}
 	r.number++

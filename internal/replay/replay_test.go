@@ -67,6 +67,24 @@ func TestRowsRefuse(t *testing.T) {
 	}
 }
 
+func TestRowsAreBounded(t *testing.T) {
+	for name, text := range map[string]string{
+		"a quote that is never closed": "a,b\n1,2\n\"" + strings.Repeat("x,\n", 2*maxLine/3),
+		"a line of blanks":             "1 2\n" + strings.Repeat("x ", maxLine),
+	} {
+		rows, err := Open(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := rows.Next(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := rows.Next(); err == nil || !strings.HasPrefix(err.Error(), "row 2: ") {
+			t.Errorf("%s gave %v", name, err)
+		}
+	}
+}
+
 func FuzzRows(f *testing.F) {
 	f.Add("a,b\n1,x\n")
 	f.Add("1 2 3\n")
