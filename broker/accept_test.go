@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/penstock-io/penstock/broker"
 	mt "github.com/penstock-io/penstock/internal/mqtttest"
 	"github.com/penstock-io/penstock/message"
+	"github.com/penstock-io/penstock/store"
 )
 
 // scripted is an Acceptor whose commits the test decides on.
@@ -294,6 +296,44 @@ func TestRetainedLimit(t *testing.T) {
 	c.Publish(mt.Publish{Topic: "r/0", QoS: 1, Retain: true})
 	if p := c.Publish(mt.Publish{Topic: "r/9", Payload: "x", QoS: 1, Retain: true}); p.Code != 0 {
 		t.Errorf("after one was deleted there is room: %s", p)
+	}
+}
+
+func TestSessionAndSubscriptionLimits(t *testing.T) {
+	s := start(t, broker.Config{MaxSessions: 2, MaxSubscriptions: 2}, deps(t))
+	c := s.join(t, mt.V5, forever(mt.V5, "kept"))
+	c.Subscribe("a", 0)
+	c.Subscribe("b", 0)
+	c.Send(mt.Bytes(0x82, []byte{0, 9}, mt.Section(), mt.Field("c"), []byte{0})...)
+	if code := c.ExpectRefused(); code != 0x97 {
+		t.Errorf("a third subscription ended with %#x, want 0x97", code)
+	}
+	s.join(t, mt.V311, mt.Connect{ClientID: "second"})
+	if p := mt.Dial(t, s.addr, mt.Version(mt.V5)).TryConnect(mt.Connect{ClientID: "third"}); p.Code != 0x97 {
+		t.Errorf("a third session: %s, want 0x97", p)
+	}
+	if p := mt.Dial(t, s.addr, mt.Version(mt.V5)).TryConnect(forever(mt.V5, "kept")); p.Code != 0 {
+		t.Errorf("a session that is there: %s", p)
+	}
+}
+
+func TestQueueWithoutSessionIsDroppedAtStart(t *testing.T) {
+	dir := t.TempDir()
+	st := openStore(t, dir)
+	done := make(chan []error, 1)
+	st.Append(&store.Request{
+		Items: []store.Item{{Data: message.Append(nil, &message.Message{}), Targets: []message.Target{{Queue: "session/gone", Rule: "session"}}}},
+		Done:  func(_ *store.Request, errs []error) { done <- errs },
+	})
+	if errs := <-done; errs != nil {
+		t.Fatal(errs)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, st = onStore(t, dir, broker.Config{})
+	if names := st.Queues(); slices.Contains(names, "session/gone") {
+		t.Errorf("queues: %v", names)
 	}
 }
 

@@ -59,10 +59,11 @@ type Queue interface {
 	Rewind()
 }
 
-// Queues opens and deletes the queues of persistent sessions.
+// Queues opens, deletes and names the queues of persistent sessions.
 type Queues interface {
 	Queue(name string) (Queue, error)
 	Drop(name string) error
+	Queues() []string // others than sessions' as well
 }
 
 // Records keeps what must outlive the process beside the queues: sessions,
@@ -90,6 +91,8 @@ type Config struct {
 	Window           int           // unacknowledged deliveries to one client; 1024
 	QueueBytes       int           // memory of one session's undelivered messages that need no disk; 8 MiB
 	MaxRetained      int           // retained messages; 100,000
+	MaxSessions      int           // sessions, connected or kept; 50,000
+	MaxSubscriptions int           // filters of one session; 1,000
 
 	// ObscureRefusals answers refused subscriptions of MQTT 5 with 0x80 in place
 	// of 0x87, for clients that must not learn what exists.
@@ -111,6 +114,8 @@ func (c *Config) defaults() {
 	def(&c.Window, 1024)
 	def(&c.QueueBytes, 8<<20)
 	def(&c.MaxRetained, 100_000)
+	def(&c.MaxSessions, 50_000)
+	def(&c.MaxSubscriptions, 1000)
 }
 
 func def[T comparable](p *T, v T) {

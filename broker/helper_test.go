@@ -89,6 +89,7 @@ type queues struct{ s *store.Store }
 
 func (q queues) Queue(name string) (broker.Queue, error) { return q.s.Queue(name) }
 func (q queues) Drop(name string) error                  { return q.s.Drop(name) }
+func (q queues) Queues() []string                        { return q.s.Queues() }
 
 // server is a broker that runs until the test ends or stop is called.
 type server struct {

@@ -97,6 +97,10 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 		_, ok := cl.State.Subscriptions.Get(f.Filter)
 		c.pending.existed = append(c.pending.existed, ok)
 	}
+	if cl.State.Subscriptions.Len()+len(pk.Filters) > h.b.cfg.MaxSubscriptions {
+		c.disconnect(wire.QuotaExceeded, "more subscriptions than a session may have")
+		pk.Filters = nil
+	}
 	return pk
 }
 
@@ -138,7 +142,7 @@ func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) 
 	}
 	c := connOf(cl)
 	for i, f := range pk.Filters {
-		if c.pending.codes[i] < wire.UnspecifiedError {
+		if i < len(c.pending.codes) && c.pending.codes[i] < wire.UnspecifiedError {
 			h.b.retained.send(c, f, c.pending.existed[i])
 		}
 	}

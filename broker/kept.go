@@ -140,7 +140,25 @@ func (x *sessions) restore() error {
 	for _, id := range over {
 		x.b.dropSession(id)
 	}
+	if err := x.dropOrphans(); err != nil {
+		return err
+	}
 	return x.restoreIDs()
+}
+
+// dropOrphans deletes queues without a session: a message that was on its way
+// when its session ended has made them anew.
+func (x *sessions) dropOrphans() error {
+	for _, name := range x.b.queues.Queues() {
+		id, is := strings.CutPrefix(name, queuePrefix)
+		if !is || x.list[id] != nil {
+			continue
+		}
+		if err := x.b.queues.Drop(name); err != nil {
+			return fmt.Errorf("drop queue %q, which has no session: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (x *sessions) restoreIDs() error {

@@ -44,6 +44,7 @@ func (x *sessions) get(id string) *session {
 }
 
 var (
+	faultFull    = &wire.Fault{Code: wire.QuotaExceeded, Connack: wire.ConnackUnavailable, Clause: "4.8", Reason: "no room for another session"}
 	faultForeign = &wire.Fault{Code: wire.InvalidClientID, Connack: wire.ConnackClientID, Clause: "3.1.3.1", Reason: "the client id belongs to another identity"}
 	faultTaken   = &wire.Fault{Code: wire.ServerBusy, Connack: wire.ConnackUnavailable, Clause: "MQTT-3.1.4-3", Reason: "the connection that uses the client id does not end"}
 )
@@ -57,10 +58,10 @@ func (x *sessions) claim(c *conn) *wire.Fault {
 	deadline := time.NewTimer(takeoverTimeout)
 	defer deadline.Stop()
 	for {
-		old, foreign := x.hold(c)
+		old, refused := x.hold(c)
 		switch {
-		case foreign:
-			return faultForeign
+		case refused != nil:
+			return refused
 		case old.done == nil:
 			return nil
 		case old.c != nil:
@@ -74,22 +75,26 @@ func (x *sessions) claim(c *conn) *wire.Fault {
 	}
 }
 
-// hold makes c the holder of its client id unless somebody is.
-func (x *sessions) hold(c *conn) (old holder, foreign bool) {
+// hold makes c the holder of its client id unless somebody is, or c is refused.
+func (x *sessions) hold(c *conn) (old holder, refused *wire.Fault) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	me := owner(c.principal)
 	old = x.holders[c.clientID]
 	if old.c != nil && owner(old.c.principal) != me {
-		return old, true
+		return old, faultForeign
 	}
-	if s := x.list[c.clientID]; s != nil && s.owner != me {
-		return old, true
+	s := x.list[c.clientID]
+	if s != nil && s.owner != me {
+		return old, faultForeign
+	}
+	if s == nil && len(x.list) >= x.b.cfg.MaxSessions {
+		return old, faultFull
 	}
 	if old.done == nil {
 		x.holders[c.clientID] = holder{c: c, done: c.done}
 	}
-	return old, false
+	return old, nil
 }
 
 func owner(p *identity.Principal) string {

@@ -114,6 +114,7 @@ type sessionQueues struct{ s *store.Store }
 
 func (q sessionQueues) Queue(name string) (broker.Queue, error) { return q.s.Queue(name) }
 func (q sessionQueues) Drop(name string) error                  { return q.s.Drop(name) }
+func (q sessionQueues) Queues() []string                        { return q.s.Queues() }
 
 // refusal says in the broker's terms why the store did not take a message.
 func refusal(err error) error {

@@ -43,6 +43,7 @@ func (x sessions) Accept(b *message.Batch) {
 
 func (x sessions) Queue(name string) (broker.Queue, error) { return x.s.Queue(name) }
 func (x sessions) Drop(name string) error                  { return x.s.Drop(name) }
+func (x sessions) Queues() []string                        { return x.s.Queues() }
 
 // hub starts the broker that the suites ask for.
 func hub(t *testing.T) string {

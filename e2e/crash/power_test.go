@@ -52,6 +52,7 @@ type sessions struct{ s *store.Store }
 
 func (q sessions) Queue(name string) (broker.Queue, error) { return q.s.Queue(name) }
 func (q sessions) Drop(name string) error                  { return q.s.Drop(name) }
+func (q sessions) Queues() []string                        { return q.s.Queues() }
 
 // device is broker, router and store as an edgehub has them, on a disk that can fail.
 func device(t *testing.T) (*disk, *store.Store, string) {
