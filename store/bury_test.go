@@ -1,8 +1,15 @@
 package store
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/penstock-io/penstock/message"
 )
@@ -61,5 +68,47 @@ func TestBalancedSeesAnUnderflow(t *testing.T) {
 	a = Account{Accepted: 6, Delivered: 1, Queued: 1, Expired: 1, Buried: 1, Dropped: map[string]uint64{"a": 1, "b": 1}}
 	if !a.Balanced() {
 		t.Fatalf("%+v does not pass for balanced", a)
+	}
+}
+
+func TestRequeueLeavesDamagedLetters(t *testing.T) {
+	s := openAt(t, Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	q := queue(t, s, "q")
+	for i := range 3 {
+		add(t, s, item(fmt.Sprint(i), to("q")))
+	}
+	for _, d := range lease(t, q, 3) {
+		q.Settle(d.Seq, message.Buried, "why")
+	}
+	flush(t, q)
+	damage(t, s, seqKey(keyDead, q.id, 2))
+	n, err := q.Requeue(1, 2, 3)
+	if n != 2 || !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("%x", binary.BigEndian.AppendUint64(nil, 2))) {
+		t.Fatalf("requeued %d: %v", n, err)
+	}
+	same(t, "back", bodies(lease(t, q, 3)), []string{"0", "2"})
+	if n, _ := q.DeadCount(); n != 1 {
+		t.Fatalf("%d dead letters", n)
+	}
+	balanced(t, s)
+}
+
+// damage flips the last bit of a value.
+func damage(t *testing.T, s *Store, key []byte) {
+	t.Helper()
+	err := s.db.Update(func(txn *badger.Txn) error {
+		it, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		v, err := it.ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		v[len(v)-1] ^= 1
+		return txn.Set(key, v)
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

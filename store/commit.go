@@ -15,17 +15,27 @@ import (
 type commit struct {
 	s       *Store
 	ops     []*op
+	later   []*op // taken, but left to the next commit
 	failed  map[*op]error
+	weight  weight // of what is in it already
 	sets    []pair
 	dels    [][]byte
+	wrote   weight // sets and dels
+	must    map[*Queue]bool
+	order   []*Queue // of must
+	extra   int      // of them, those no operation asked for
 	appends []*queueAppend
 	byQueue map[*Queue]*queueAppend
 	snaps   []*snapshot
 	gone    map[uint32]*account // to be added to the accounts of removed queues
 	lost    []*part             // of removed queues
+	revived []*part             // of dead letters
+	trimmed int                 // dead letters deleted for the quota
+	retired int                 // weight of blocks that made room
 	dropped map[*Queue]bool     // queues this commit deletes
 	unbury  map[*Queue]map[uint32]uint64
-	rules   int // names on disk after it
+	early   []pair // names to be written before it, being many
+	rules   int    // names on disk after it
 	dead    map[*Queue]*buried
 	after   []func()
 }
@@ -53,40 +63,67 @@ type newBlock struct {
 	at      int // in commit.sets
 }
 
-func (c *commit) set(key, value []byte) { c.sets = append(c.sets, pair{key, value}) }
-func (c *commit) put(key, body []byte)  { c.set(key, sealed(key, body)) }
-func (c *commit) del(key []byte)        { c.dels = append(c.dels, key) }
+func (c *commit) set(key, value []byte) {
+	c.sets = append(c.sets, pair{key, value})
+	c.wrote = c.wrote.plus(pairWeight(len(key), len(value)))
+}
+
+func (c *commit) put(key, body []byte) { c.set(key, sealed(key, body)) }
+
+func (c *commit) del(key []byte) {
+	c.dels = append(c.dels, key)
+	c.wrote = c.wrote.plus(pairWeight(len(key), 0))
+}
 
 // then has f called once the commit has succeeded.
 func (c *commit) then(f func()) { c.after = append(c.after, f) }
 
-// run applies the operations and builds everything they write.
+// run applies the operations, as many as there is room for, and builds everything
+// they write.
 func (c *commit) run(dirty []*Queue) (left []*Queue) {
-	var must []*Queue
-	for _, o := range c.ops {
-		if o.apply != nil {
-			if err := o.apply(c); err != nil {
-				c.fail(o, err)
-				continue
-			}
+	for i, o := range c.ops {
+		if i > 0 && !c.fits(o) {
+			c.ops, c.later = c.ops[:i], c.ops[i:]
+			break
 		}
-		for _, r := range o.records {
-			c.record(r)
+		if err := c.apply(o); err != nil {
+			c.fail(o, err)
 		}
-		for i := range o.parts {
-			c.add(&o.parts[i])
-		}
-		must = append(must, o.queues...)
 	}
 	for _, a := range c.appends {
-		if a.makeRoom() || a.q.unsaved() {
-			must = append(must, a.q)
+		if made := a.makeRoom(c); a.q.unsaved() || made && c.room(a.q) {
+			c.include(a.q)
 		}
 		a.build(c)
 	}
 	c.names()
 	c.removedAccounts()
-	return c.settle(must, dirty)
+	return c.settle(dirty)
+}
+
+// apply adds one operation. It takes what it claimed, or what it really wrote if
+// that is more.
+func (c *commit) apply(o *op) error {
+	before := c.wrote
+	defer func() {
+		c.weight.entries += max(o.weight.entries, c.wrote.entries-before.entries)
+		c.weight.lsm += max(o.weight.lsm, c.wrote.lsm-before.lsm)
+	}()
+	for _, q := range o.queues {
+		c.include(q)
+	}
+	if o.apply != nil {
+		if err := o.apply(c); err != nil {
+			return err
+		}
+	}
+	for _, r := range o.records {
+		c.record(r)
+	}
+	for i := range o.parts {
+		c.add(&o.parts[i])
+	}
+	return nil
 }
 
 func (c *commit) fail(o *op, err error) {
@@ -99,7 +136,7 @@ func (c *commit) fail(o *op, err error) {
 func (c *commit) record(r message.Record) {
 	if r.Value == nil {
 		// A set of the same key earlier in this commit must not win.
-		c.sets = append(c.sets, pair{key: recordKey(r.Bucket, r.Key)})
+		c.set(recordKey(r.Bucket, r.Key), nil)
 		return
 	}
 	c.put(recordKey(r.Bucket, r.Key), r.Value)
@@ -111,6 +148,10 @@ func (c *commit) add(p *part) {
 		c.lose(p)
 		return
 	}
+	c.join(p)
+}
+
+func (c *commit) join(p *part) {
 	a := c.byQueue[p.q]
 	if a == nil {
 		a = &queueAppend{q: p.q}
@@ -205,13 +246,19 @@ func (b *newBlock) join(queue uint32) {
 	b.key = b.index.append(prefix)
 }
 
-// names writes the rule names that are not on disk yet.
+// names writes the rule names that are not on disk yet. Many go first, in
+// transactions of their own: a name that no block mentions does no harm.
 func (c *commit) names() {
 	first, names := c.s.rules.unsaved()
-	for i, n := range names {
-		c.put(queueKey(keyRule, uint32(first+i)), []byte(n))
-	}
 	c.rules = first + len(names)
+	for i, n := range names {
+		k := queueKey(keyRule, uint32(first+i))
+		if len(names) > nameRun {
+			c.early = append(c.early, pair{k, sealed(k, []byte(n))})
+		} else {
+			c.put(k, []byte(n))
+		}
+	}
 }
 
 func (c *commit) removedAccounts() {
@@ -230,13 +277,7 @@ func (c *commit) removedAccounts() {
 // fit pads blocks into the value log until the rest fits the LSM tree's share of
 // a transaction: one message for thousands of queues is still one transaction.
 func (c *commit) fit() {
-	lsm := 0
-	for _, p := range c.sets {
-		lsm += 32 + len(p.key) + lsmBytes(len(p.value))
-	}
-	for _, k := range c.dels {
-		lsm += 32 + len(k)
-	}
+	lsm := c.wrote.lsm
 	if lsm <= txnBytes {
 		return
 	}
@@ -265,14 +306,25 @@ func (c *commit) write() (clean bool, err error) {
 		return true, nil
 	}
 	c.fit()
-	txn := c.s.db.NewTransaction(true)
+	for names := range slices.Chunk(c.early, nameRun) {
+		if clean, err := c.s.transact(names, nil); err != nil {
+			return clean, err
+		}
+		c.s.rules.wrote(len(names))
+	}
+	return c.s.transact(c.sets, c.dels)
+}
+
+// transact is one transaction; in sets, a nil value deletes.
+func (s *Store) transact(sets []pair, dels [][]byte) (clean bool, err error) {
+	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	for _, k := range c.dels {
+	for _, k := range dels {
 		if err := txn.Delete(k); err != nil {
 			return true, fmt.Errorf("delete %x: %w", k, err)
 		}
 	}
-	for _, p := range c.sets {
+	for _, p := range sets {
 		if p.value == nil {
 			err = txn.Delete(p.key)
 		} else {
@@ -283,7 +335,7 @@ func (c *commit) write() (clean bool, err error) {
 		}
 	}
 	err = txn.Commit()
-	if err == nil && c.s.blog.syncFailed.Load() {
+	if err == nil && s.blog.syncFailed.Load() {
 		err = errors.New("the value log could not be synced")
 	}
 	clean = errors.Is(err, badger.ErrTxnTooBig) || errors.Is(err, badger.ErrBlockedWrites) || errors.Is(err, badger.ErrDBClosed)
@@ -292,9 +344,7 @@ func (c *commit) write() (clean bool, err error) {
 
 // publish makes a successful commit visible in memory.
 func (c *commit) publish() {
-	c.s.rules.mu.Lock()
-	c.s.rules.saved = c.rules
-	c.s.rules.mu.Unlock()
+	c.s.rules.wrote(c.rules - c.s.rules.saved)
 	for _, a := range c.appends {
 		a.publish()
 	}
@@ -349,13 +399,17 @@ func (a *queueAppend) publish() {
 	q.signal()
 }
 
-// undo returns a failed commit's settlements to the queues.
-func (c *commit) undo() {
+// undo returns a failed commit's settlements to the queues, and what its
+// messages took of the quotas unless they are tried again.
+func (c *commit) undo(again bool) {
 	for _, sn := range c.snaps {
 		sn.undo()
 	}
+	for _, p := range c.revived {
+		c.s.release(p.q, int64(p.index.bytes))
+	}
 	for _, o := range c.ops {
-		if o.keep {
+		if o.keep || again {
 			continue
 		}
 		for i := range o.parts {

@@ -52,7 +52,7 @@ func parseLetter(key, value []byte) (d DeadLetter, e entry, err error) {
 		return d, e, fmt.Errorf("read dead letter %x: %w", key, ErrDamaged)
 	}
 	if d.Message, err = message.Decode(e.data); err != nil {
-		return d, e, err
+		return d, e, fmt.Errorf("read dead letter %x: %w: %w", key, ErrDamaged, err)
 	}
 	d.Seq, d.Priority = binary.BigEndian.Uint64(key[5:]), prio
 	d.Expire, d.Meta, d.value = e.expires, e.meta, value
@@ -130,17 +130,54 @@ func (c *commit) bury(q *Queue, d *DeadLetter) {
 	b.fresh = append(b.fresh, len(c.sets))
 	c.set(seqKey(keyDead, q.id, d.Seq), d.value)
 	b.add(1, int64(len(d.value)))
-	if b.bytes <= c.s.cfg.DeadBytes {
+	if b.bytes <= c.s.cfg.DeadBytes || c.trimmed >= trimRun {
 		return
 	}
-	if _, err := c.dropDead(q, b, func() bool { return b.bytes > c.s.cfg.DeadBytes }); err != nil {
+	if err := c.trim(q, b); err != nil {
 		c.s.log.Error("make room for dead letter", "queue", q.name, "err", err)
+	}
+	if c.trimmed >= trimRun {
+		return // the sweep goes on
 	}
 	for len(b.fresh) > 1 && b.bytes > c.s.cfg.DeadBytes {
 		p := &c.sets[b.fresh[0]]
 		b.add(-1, -int64(len(p.value)))
 		p.value = nil
 		b.fresh = b.fresh[1:]
+	}
+}
+
+// trim deletes the oldest dead letters on disk beyond the quota, at most trimRun
+// in one commit.
+func (c *commit) trim(q *Queue, b *buried) error {
+	_, err := c.dropDead(q, b, func() bool {
+		if b.bytes <= c.s.cfg.DeadBytes || c.trimmed >= trimRun {
+			return false
+		}
+		c.trimmed++
+		return true
+	})
+	return err
+}
+
+// trimDead brings the dead letters back below a quota that was lowered, or that
+// one commit could not keep to.
+func (q *Queue) trimDead() error {
+	for {
+		q.mu.Lock()
+		before := q.dead.count
+		over := q.dead.bytes > q.s.cfg.DeadBytes
+		q.mu.Unlock()
+		if !over {
+			return nil
+		}
+		err := q.s.do(&op{weight: weight{trimRun, trimRun * 64}, eager: true, apply: func(c *commit) error { return c.trim(q, c.area(q)) }})
+		if err != nil {
+			return err
+		}
+		if n, _ := q.DeadCount(); n >= before {
+			return nil
+		}
 	}
 }
 
@@ -165,86 +202,13 @@ func (c *commit) dropDead(q *Queue, b *buried, more func() bool) (n int, err err
 
 func (d *deadArea) add(n, bytes int64) { d.count, d.bytes = d.count+n, d.bytes+bytes }
 
-// Requeue puts dead letters back into their queue under new sequences, keeping
-// rule, priority and time to live, and returns how many there were. It waits for
-// the commit. Quotas do not apply: the messages were accepted long ago.
-func (q *Queue) Requeue(seqs ...uint64) (int, error) {
-	total := 0
-	for len(seqs) > 0 {
-		n := min(len(seqs), 256)
-		moved, err := q.requeue(seqs[:n])
-		total += moved
-		if err != nil {
-			return total, fmt.Errorf("requeue dead letters of queue %s: %w", q.name, err)
-		}
-		seqs = seqs[n:]
-	}
-	return total, nil
-}
-
-func (q *Queue) requeue(seqs []uint64) (moved int, err error) {
-	o := &op{queues: []*Queue{q}, eager: true, entries: 2*len(seqs) + 64, lsm: txnBytes / 2}
-	o.apply = func(c *commit) error {
-		area := c.area(q)
-		for _, seq := range seqs {
-			if area.gone[seq] {
-				continue
-			}
-			p, size, err := q.exhume(c, seq)
-			if err != nil {
-				return err
-			}
-			if p == nil {
-				continue
-			}
-			area.gone[seq] = true
-			o.parts = append(o.parts, *p)
-			area.add(-1, -size)
-			moved++
-		}
-		for i := range o.parts {
-			c.s.adjust(q, int64(o.parts[i].index.bytes))
-		}
-		return nil
-	}
-	return moved, q.s.do(o)
-}
-
-// exhume makes a part of a dead letter, or nil if there is none.
-func (q *Queue) exhume(c *commit, seq uint64) (p *part, size int64, err error) {
-	key := seqKey(keyDead, q.id, seq)
-	err = q.s.scan(key, key, func(it *badger.Item) (bool, error) {
-		value, err := it.ValueCopy(nil)
-		if err != nil {
-			return false, err
-		}
-		d, e, err := parseLetter(key, value)
-		if err != nil {
-			return false, err
-		}
-		p = &part{q: q, prio: d.Priority, requeue: true, value: e.append(make([]byte, blockHeader))}
-		p.index.add(e.rule, len(p.value)-blockHeader, e.expires, d.Accepted)
-		size = it.ValueSize()
-		c.del(key)
-		if c.unbury == nil {
-			c.unbury = make(map[*Queue]map[uint32]uint64)
-		}
-		if c.unbury[q] == nil {
-			c.unbury[q] = make(map[uint32]uint64)
-		}
-		c.unbury[q][e.rule]++
-		return false, nil
-	})
-	return p, size, err
-}
-
 // PurgeDead deletes all dead letters, which stay counted as buried, and returns
 // how many there were. It waits for the commits.
 func (q *Queue) PurgeDead() (int, error) {
 	total := 0
 	for {
 		n := 0
-		o := &op{eager: true, entries: 1024}
+		o := &op{eager: true, weight: weight{1024, 1024 * 64}}
 		o.apply = func(c *commit) (err error) {
 			left := 1024
 			n, err = c.dropDead(q, c.area(q), func() bool { left--; return left >= 0 })

@@ -75,7 +75,7 @@ func (s *Store) remove(q *Queue) error {
 	q.mu.Lock()
 	accounts := len(q.accounts)
 	q.mu.Unlock()
-	return s.do(&op{eager: true, entries: accounts*4 + 3, apply: func(c *commit) error { return c.drop(q) }})
+	return s.do(&op{eager: true, weight: weight{accounts*4 + 3, accounts*256 + 256}, apply: func(c *commit) error { return c.drop(q) }})
 }
 
 // drop deletes the records of an empty queue and moves its accounts.

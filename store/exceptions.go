@@ -27,7 +27,7 @@ type exceptions struct {
 
 func reasonOf(o message.Outcome, cause string) string {
 	if o == message.Dropped && cause != "" {
-		return cause
+		return truncate(cause, maxCause)
 	}
 	return o.String()
 }

@@ -58,6 +58,9 @@ func (s *Store) sweepAll() {
 		if err := q.sweep(); err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("expire messages", "queue", q.name, "err", err)
 		}
+		if err := q.trimDead(); err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Warn("delete dead letters beyond the quota", "queue", q.name, "err", err)
+		}
 	}
 	s.finishDrops()
 }

@@ -15,13 +15,14 @@ type op struct {
 	queues   []*Queue // whose settlements must be in the commit
 	bytes    int64    // what it takes of the intake
 	messages int
-	entries  int // keys it writes, roughly
-	lsm      int // bytes it writes to the LSM tree, roughly
+	weight   weight // without the settlements of queues
 	eager    bool
 	keep     bool // a settlement: after a failed commit it is tried again
 
-	apply func(*commit) error // adds to the commit on the writer; an error fails this op alone
-	done  func(error)         // on the completion goroutine
+	// apply adds to the commit on the writer; an error fails this op alone. It is
+	// called again if the commit failed and the operation is tried again.
+	apply func(*commit) error
+	done  func(error) // on the completion goroutine
 
 	req  *Request
 	errs []error
@@ -118,18 +119,23 @@ func (in *intake) takeDirty() []*Queue {
 	return d
 }
 
-// putBack returns operations of a failed commit to the front.
+// putBack returns operations that were taken to the front.
 func (in *intake) putBack(ops []*op) {
 	if len(ops) == 0 {
 		return
 	}
 	in.mu.Lock()
 	in.ops = append(ops, in.ops...)
+	eager := false
 	for _, o := range ops {
 		in.bytes += o.bytes
+		if o.eager {
+			in.eager++
+			eager = true
+		}
 	}
 	in.mu.Unlock()
-	in.signal(false)
+	in.signal(eager)
 }
 
 // pending says what waits.

@@ -13,7 +13,8 @@ import (
 // Lease appends up to max messages that are neither leased nor settled to dst:
 // priority 0 first, within a priority in the order of their sequences. It never
 // waits; it returns fewer when there are no more, when they exceed 1 MiB, or when
-// the messages leased before are spread over too many commits (2048). Messages
+// the messages leased before are spread over too many commits (2048, fewer large
+// ones). Messages
 // whose time has run out are settled as expired on the way. The deliveries'
 // strings and bodies must not be changed.
 func (q *Queue) Lease(dst []message.Delivery, max int) ([]message.Delivery, error) {
@@ -128,7 +129,7 @@ func (l *leaser) take(r run, b *cached, entries []byte) (bool, error) {
 		if q.stale(b.first, r.prio, r.moved) {
 			return false, nil
 		}
-		if len(q.open) >= maxOpen {
+		if len(q.open) >= maxOpen || q.weight >= maxOpenWeight {
 			l.full = true
 			return false, nil
 		}

@@ -47,6 +47,7 @@ func newStore(cfg Config, lock *dirLock) *Store {
 		cache: newCache(cfg.CacheBytes), in: newIntake(cfg.IntakeBytes),
 		queues: make(map[string]*Queue), removing: make(map[uint32]*Queue), seqBase: 1,
 		completions: newCompletions(), tasks: make(chan func()), stop: make(chan struct{}), written: make(chan struct{}),
+		failed: make(chan struct{}),
 	}
 	s.gone = newQueue(s, 0, RemovedQueue)
 	return s

@@ -56,6 +56,7 @@ type Queue struct {
 	cursor  [lanes][priorities]uint64 // no waiting message of the lane is in a block that begins below
 	blocks  int64                     // on disk
 	open    []*openBlock              // ascending by first
+	weight  int                       // of the open blocks
 	// A block read from an older view of the disk may be gone: moved grows with
 	// every change but appends, lastGone is the highest deleted block.
 	moved    uint64
@@ -67,6 +68,8 @@ type Queue struct {
 
 	inDirty bool // the writer knows that something waits for a commit
 	dirty   []*openBlock
+
+	dirtyWeight int // of the dirty blocks
 
 	sweepAt [priorities]uint64 // where the roving sweep goes on; guarded by leaseMu
 }
@@ -230,6 +233,7 @@ func (q *Queue) at(first uint64) *openBlock {
 func (q *Queue) insert(b *openBlock) {
 	i, _ := slices.BinarySearchFunc(q.open, b.first, compareFirst)
 	q.open = slices.Insert(q.open, i, b)
+	q.weight += b.weight()
 }
 
 func compareFirst(b *openBlock, first uint64) int {

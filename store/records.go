@@ -24,8 +24,8 @@ func (s *Store) Put(done func(error), rs ...message.Record) {
 		}
 	}
 	o := &op{records: rs, done: done, eager: true, bytes: recordBytes(rs)}
-	o.cost()
-	if o.entries > txnEntries/2 || o.lsm > txnBytes/2 {
+	o.weigh()
+	if !o.weight.half() {
 		if done != nil {
 			done(fmt.Errorf("put %d records: %w", len(rs), ErrTooLarge))
 		}

@@ -90,7 +90,7 @@ func (s *Store) encode(o *op) error {
 		}
 		o.bytes += recordBytes(o.records)
 	}
-	o.cost()
+	o.weigh()
 	return nil
 }
 
@@ -229,28 +229,6 @@ func (e *encoder) part(q *Queue, prio uint8, size int) *part {
 		}
 	}
 	return &e.o.parts[i]
-}
-
-// cost estimates what the operation takes of a transaction.
-func (o *op) cost() {
-	for i := range o.parts {
-		p := &o.parts[i]
-		rules := len(p.index.rules)
-		o.entries += 2 + 3*rules
-		o.lsm += 160 + 160*rules + lsmBytes(len(p.value))
-	}
-	for _, r := range o.records {
-		o.entries++
-		o.lsm += 32 + len(r.Bucket) + len(r.Key) + lsmBytes(len(r.Value))
-	}
-}
-
-// lsmBytes is what a value of n bytes takes in the LSM tree.
-func lsmBytes(n int) int {
-	if n >= valueThreshold {
-		return 32
-	}
-	return n
 }
 
 // reserve takes n bytes of the queue's and the store's quota.

@@ -49,13 +49,15 @@ func (q *Queue) purge(cause string) (total int64, err error) {
 func (q *Queue) purgeRun(p uint8, end uint64, cause string) (messages int64, blocks int, err error) {
 	q.leaseMu.Lock()
 	defer q.leaseMu.Unlock()
+	weight := 0
 	_, err = q.walk(p, 0, retireRun, func(b *cached) bool {
-		if b.first >= end {
+		if b.first >= end || weight > maxRunWeight {
 			return false
 		}
 		if n := q.left(b); n > 0 {
 			messages += n
 			blocks++
+			weight += 192 + len(b.key)
 			q.retire(b.key, b.index, message.Dropped, cause)
 		}
 		return true
@@ -103,7 +105,8 @@ func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (n
 }
 
 // makeRoom drops waiting blocks until what comes fits the queue's limit.
-func (a *queueAppend) makeRoom() bool {
+// It stops when the commit has enough of them; the next goes on.
+func (a *queueAppend) makeRoom(c *commit) bool {
 	q := a.q
 	limit := q.bound.Load()
 	over := q.used.Load() - limit.bytes
@@ -122,12 +125,13 @@ func (a *queueAppend) makeRoom() bool {
 	q.mu.Unlock()
 	for p := priorities - 1; p >= 0 && over > 0 && room > 0; p-- {
 		_, err := q.walk(uint8(p), 0, room, func(b *cached) bool {
-			if over <= 0 {
+			if over <= 0 || c.retired > maxRunWeight {
 				return false
 			}
 			if q.idle(b) {
 				q.retire(b.key, b.index, message.Dropped, "quota")
 				over -= int64(b.index.bytes)
+				c.retired += 192 + len(b.key)
 				room--
 			}
 			return true
@@ -203,7 +207,7 @@ func (q *Queue) sweepFrom(p uint8, from uint64) (next uint64, err error) {
 func (q *Queue) roomFor(b *cached) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.open) < maxOpen/2 || q.at(b.first) != nil
+	return len(q.open) < maxOpen/2 && q.weight < maxOpenWeight/2 || q.at(b.first) != nil
 }
 
 // due reports whether something may have expired since the block was last looked into.

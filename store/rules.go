@@ -38,6 +38,13 @@ func (t *ruleTable) name(id uint32) string {
 	return ""
 }
 
+// wrote counts n more names as saved.
+func (t *ruleTable) wrote(n int) {
+	t.mu.Lock()
+	t.saved += n
+	t.mu.Unlock()
+}
+
 // unsaved returns the names that are not on disk yet and the first one's number.
 func (t *ruleTable) unsaved() (first int, names []string) {
 	t.mu.RLock()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -90,6 +91,7 @@ func (q *Queue) mark(b *openBlock) {
 	if !b.dirty {
 		b.dirty = true
 		q.dirty = append(q.dirty, b)
+		q.dirtyWeight += b.weight()
 	}
 }
 
@@ -114,9 +116,10 @@ func (q *Queue) settleWith(seq uint64, o message.Outcome, cause string, with []m
 	if !fresh && len(with) == 0 {
 		return
 	}
-	x := &op{keep: true, records: with, queues: []*Queue{q}, bytes: recordBytes(with)}
+	x := q.closing(with)
 	if letter != nil && fresh {
 		x.bytes += int64(len(letter.value))
+		x.weight = x.weight.plus(pairWeight(13, len(letter.value)))
 	}
 	settled := false // by us, in this commit or in an earlier one that failed
 	x.apply = func(c *commit) error {
@@ -129,6 +132,26 @@ func (q *Queue) settleWith(seq uint64, o message.Outcome, cause string, with []m
 		return nil
 	}
 	q.s.in.put(x)
+}
+
+// closing is the operation of settleWith. Records that cannot be written are left
+// out: the settlement matters more, and nobody waits for an error.
+func (q *Queue) closing(with []message.Record) *op {
+	x := &op{keep: true, records: with, queues: []*Queue{q}, bytes: recordBytes(with)}
+	x.weigh()
+	err := error(nil)
+	for i := range with {
+		err = cmp.Or(err, checkRecord(&with[i]))
+	}
+	if err == nil && !x.weight.half() {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		q.s.log.Error("settle message without its records", "queue", q.name, "records", len(with), "err", err)
+		*x = op{keep: true, queues: x.queues}
+	}
+	x.weight = x.weight.plus(weight{3, 256})
+	return x
 }
 
 // close settles a message that settleWith reserved; false if something else has

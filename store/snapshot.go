@@ -23,36 +23,21 @@ func (q *Queue) unsaved() bool {
 	return q.onDisk == 0 || q.changed
 }
 
-// settle writes what is settled of the queues in must and, while there is room,
+// settle writes what is settled of the included queues and, while there is room,
 // of the dirty ones; it returns those left over.
-func (c *commit) settle(must, dirty []*Queue) (left []*Queue) {
-	done := make(map[*Queue]bool, len(must)+len(dirty))
-	for _, q := range must {
-		if !done[q] {
-			done[q] = true
-			c.snap(q)
-		}
-	}
+func (c *commit) settle(dirty []*Queue) (left []*Queue) {
 	for _, q := range dirty {
-		switch {
-		case done[q]:
-		case c.room(q):
-			done[q] = true
-			c.snap(q)
-		default:
+		if c.room(q) {
+			c.include(q)
+			c.extra++
+		} else {
 			left = append(left, q)
 		}
 	}
+	for _, q := range c.order {
+		c.snap(q)
+	}
 	return left
-}
-
-// room reports whether a queue's settlements still fit.
-func (c *commit) room(q *Queue) bool {
-	q.mu.Lock()
-	n := 2*len(q.dirty) + len(q.accounts) + 2
-	q.mu.Unlock()
-	entries := len(c.sets) + len(c.dels)
-	return entries == 0 || entries+n <= txnEntries/2
 }
 
 func (c *commit) snap(q *Queue) {
@@ -111,7 +96,7 @@ func (sn *snapshot) blocks(c *commit) (end uint64) {
 		sn.deleted = append(sn.deleted, b)
 		end = max(end, b.first+uint64(b.count))
 	}
-	q.dirty = nil
+	q.dirty, q.dirtyWeight = nil, 0
 	return end
 }
 
@@ -127,6 +112,7 @@ func (sn *snapshot) publish() {
 	gone := make(map[*openBlock]bool, len(sn.deleted))
 	for _, b := range sn.deleted {
 		gone[b] = true
+		q.weight -= b.weight()
 		q.moved++
 		last := &q.lastGone[q.lane(b.first)][b.prio]
 		*last = max(*last, b.first)

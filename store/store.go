@@ -39,7 +39,10 @@ type Store struct {
 	diskDead atomic.Bool  // less than a quarter of it
 	broken   atomic.Pointer[brokenError]
 
+	failed chan struct{} // closed with broken
+
 	unchecked int64 // bytes written since the free space was read; the writer's
+	atMost    int   // operations of the next commit, after one was too large; 0: any number
 
 	reads       gate
 	completions *completions

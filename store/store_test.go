@@ -478,3 +478,22 @@ func TestFailedValueLogSyncStopsTheStore(t *testing.T) {
 		t.Fatal("the figures do not say so")
 	}
 }
+
+func TestFailedStoreSaysSo(t *testing.T) {
+	s := openAt(t, Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	add(t, s, item("a", to("q")))
+	select {
+	case <-s.Failed():
+		t.Fatal("failed while healthy")
+	default:
+	}
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.blog.Errorf("Error while curlf sync: %v\n", errors.New("input/output error"))
+	tryAdd(s, item("b", to("q")))
+	<-s.Failed()
+	if err := s.Err(); !errors.Is(err, ErrBroken) {
+		t.Fatalf("error of a broken store: %v", err)
+	}
+}

@@ -1,9 +1,12 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // write is the writer goroutine: the only one that changes the database.
@@ -31,20 +34,9 @@ func (s *Store) pause() {
 
 // commit takes what waits, up to the size of one transaction, and makes it durable.
 func (s *Store) commit() error {
-	c := &commit{s: s}
-	var bytes int64
-	var messages, entries, lsm int
-	c.ops = s.in.take(func(o *op) bool {
-		if entries > 0 && (bytes+o.bytes > maxCommit || messages+o.messages > maxBlockMessages ||
-			entries+o.entries > txnEntries/2 || lsm+o.lsm > txnBytes/2) {
-			return false
-		}
-		bytes, messages = bytes+o.bytes, messages+o.messages
-		entries, lsm = entries+o.entries+1, lsm+o.lsm
-		return true
-	})
+	c := &commit{s: s, ops: s.takeOps()}
 	start := time.Now()
-	for _, q := range c.run(s.in.takeDirty()) {
+	for _, q := range c.run(s.takeDirty(len(c.ops) == 0)) {
 		s.in.addDirty(q)
 	}
 	err := s.writable()
@@ -54,23 +46,89 @@ func (s *Store) commit() error {
 	if err == nil {
 		var clean bool
 		if clean, err = c.write(); err != nil && !clean {
-			s.broken.Store(&brokenError{err})
-			s.log.Error("store failed to write", "err", err)
+			s.fail(err)
 		}
+	}
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		return s.tooBig(c)
+	}
+	if s.atMost *= 2; s.atMost > maxBlockMessages {
+		s.atMost = 0
 	}
 	if err == nil {
 		c.publish()
-		s.stats.commit(messages, time.Since(start))
-		if s.unchecked += bytes; s.unchecked > s.cfg.ReserveBytes/8 {
-			s.unchecked = 0
-			s.checkDisk()
-		}
+		s.committed(c, time.Since(start))
 	} else {
 		err = fmt.Errorf("commit: %w", err)
-		c.undo()
+		c.undo(false)
 	}
 	s.finish(c, err)
 	return err
+}
+
+// takeOps takes operations for one commit.
+func (s *Store) takeOps() []*op {
+	var bytes int64
+	var n, messages int
+	var sum weight
+	return s.in.take(func(o *op) bool {
+		w := sum.plus(o.weight)
+		if n > 0 && (bytes+o.bytes > maxCommit || messages+o.messages > maxBlockMessages || !w.half() || n == s.atMost) {
+			return false
+		}
+		n, sum, bytes, messages = n+1, w, bytes+o.bytes, messages+o.messages
+		return true
+	})
+}
+
+// takeDirty takes the queues with settlements. While commits are kept small they
+// go alone, and one at a time.
+func (s *Store) takeDirty(alone bool) []*Queue {
+	dirty := s.in.takeDirty()
+	if s.atMost == 0 {
+		return dirty
+	}
+	n := 0
+	if alone {
+		n = min(1, len(dirty))
+	}
+	for _, q := range dirty[n:] {
+		s.in.addDirty(q)
+	}
+	return dirty[:n]
+}
+
+func (s *Store) committed(c *commit, took time.Duration) {
+	var bytes int64
+	var messages int
+	for _, o := range c.ops {
+		bytes, messages = bytes+o.bytes, messages+o.messages
+	}
+	s.stats.commit(messages, took)
+	if s.unchecked += bytes; s.unchecked > s.cfg.ReserveBytes/8 {
+		s.unchecked = 0
+		s.checkDisk()
+	}
+}
+
+// tooBig handles a commit that turned out to be more than one transaction, which
+// weights should prevent: the next takes half as many operations. One that does
+// not fit alone never will, and fails.
+func (s *Store) tooBig(c *commit) error {
+	s.log.Error("commit is too large for a transaction", "operations", len(c.ops), "entries", c.wrote.entries, "bytes", c.wrote.lsm)
+	s.atMost = max(1, len(c.ops)/2)
+	if len(c.ops)+c.extra > 1 {
+		c.undo(true)
+		s.in.putBack(append(c.ops, c.later...))
+		return nil
+	}
+	c.undo(false)
+	s.in.putBack(c.later)
+	if len(c.ops) == 0 {
+		return fmt.Errorf("commit: %w", ErrTooLarge)
+	}
+	s.completions.put(c.ops[0], fmt.Errorf("commit: %w", ErrTooLarge))
+	return nil
 }
 
 // finish hands the operations to the completion goroutine, in order; after a
@@ -88,7 +146,7 @@ func (s *Store) finish(c *commit, err error) {
 		}
 		s.completions.put(o, e)
 	}
-	s.in.putBack(again)
+	s.in.putBack(append(again, c.later...))
 }
 
 // abandon completes what can no longer be written when the store closes.
@@ -100,10 +158,30 @@ func (s *Store) abandon(err error) {
 
 type brokenError struct{ err error }
 
-// writable reports why nothing can be written.
-func (s *Store) writable() error {
+// fail stops all writes for good.
+func (s *Store) fail(err error) {
+	if s.broken.CompareAndSwap(nil, &brokenError{err}) {
+		s.log.Error("store failed to write", "err", err)
+		close(s.failed)
+	}
+}
+
+// Err returns nil, or ErrBroken with its cause once a write has failed and left
+// unknown what is on disk. Only a restart recovers.
+func (s *Store) Err() error {
 	if b := s.broken.Load(); b != nil {
 		return fmt.Errorf("%w (%w)", ErrBroken, b.err)
+	}
+	return nil
+}
+
+// Failed is closed when Err is no longer nil.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// writable reports why nothing can be written.
+func (s *Store) writable() error {
+	if err := s.Err(); err != nil {
+		return err
 	}
 	if s.diskDead.Load() {
 		return ErrDiskFull
