@@ -143,6 +143,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	without.Go(func() error { defer stopOuter(); return h.broker.Run(outer) })
 	without.Go(func() error { defer stopOuter(); return h.api.run(outer) })
 	without.Go(func() error { defer stopOuter(); return h.rules.run(outer) })
+	without.Go(func() error { defer stopOuter(); return h.watchStore(outer) })
 
 	h.log.Info("edgehub is ready", "device", h.cfg.Device.ID, "took", time.Since(h.started).Round(time.Millisecond))
 	err := without.Wait()
@@ -175,10 +176,21 @@ func (h *Hub) Addr(listener string) string {
 func (h *Hub) clientSubscribed(clientID string) {
 	if m, ok := h.ownModule(clientID); ok {
 		for _, q := range h.store.Queues() {
-			if strings.HasPrefix(q, "modules/"+m+"/") {
+			if to, err := rules.ParseQueue(q); err == nil && to.Kind == rules.SinkModule && to.Module == m {
 				h.router.Wake(q)
 			}
 		}
+	}
+}
+
+// watchStore ends the hub when the store cannot write any more: a supervisor
+// that starts it again finds out what is on disk; going on could only refuse.
+func (h *Hub) watchStore(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.store.Failed():
+		return fmt.Errorf("the store failed, start the hub again to recover: %w", h.store.Err())
 	}
 }
 
