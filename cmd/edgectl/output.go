@@ -107,6 +107,14 @@ func printable(b []byte) string {
 	return strconv.Quote(text)
 }
 
+// plural counts things: 1 rule, 2 rules.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func yes(b bool) string {
 	if b {
 		return "yes"

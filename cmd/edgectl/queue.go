@@ -123,7 +123,7 @@ func queueRequeue(out *output) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return out.print(edge.Count{Messages: n}, func(w io.Writer) { fmt.Fprintf(w, "%d messages are in the queue again\n", n) })
+		return out.print(edge.Count{Messages: n}, func(w io.Writer) { fmt.Fprintln(w, plural(n, "message"), "back in the queue") })
 	}
 	return cmd
 }
@@ -141,7 +141,7 @@ func queuePurge(out *output) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return out.print(edge.Count{Messages: n}, func(w io.Writer) { fmt.Fprintf(w, "%d messages deleted\n", n) })
+		return out.print(edge.Count{Messages: n}, func(w io.Writer) { fmt.Fprintln(w, plural(n, "message"), "deleted") })
 	}
 	return cmd
 }

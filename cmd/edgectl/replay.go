@@ -102,7 +102,7 @@ func (p *player) report(ctx context.Context, out *output) error {
 	failed := p.play(ctx)
 	p.sum.Seconds = time.Since(start).Seconds()
 	err := out.print(p.sum, func(w io.Writer) {
-		fmt.Fprintf(w, "%d rows, %d acknowledged, %.1f s\n", p.sum.Rows, p.sum.Acknowledged, p.sum.Seconds)
+		fmt.Fprintf(w, "%s, %d acknowledged, %.1f s\n", plural(p.sum.Rows, "row"), p.sum.Acknowledged, p.sum.Seconds)
 	})
 	return errors.Join(failed, err)
 }

@@ -45,7 +45,7 @@ func rulesCheck(out *output) *cobra.Command {
 					fmt.Fprintln(w, f)
 				}
 				if err == nil {
-					fmt.Fprintf(w, "%d rules into %d queues: fine\n", c.Rules, len(c.Queues))
+					fmt.Fprintf(w, "%s into %s: fine\n", plural(c.Rules, "rule"), plural(len(c.Queues), "queue"))
 				}
 			})
 			if perr != nil || err == nil {
@@ -167,7 +167,7 @@ func rulesTest(out *output) *cobra.Command {
 					fmt.Fprintf(w, "%s:%d: %s: %s\n", r.File, f.Line, f.Expect, f.Text)
 				}
 			}
-			fmt.Fprintf(w, "%d tests, %d failed\n", len(results), failed)
+			fmt.Fprintf(w, "%s, %d failed\n", plural(len(results), "test"), failed)
 		})
 		if err == nil && failed > 0 {
 			err = errFound

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,10 @@ func printStatus(w io.Writer, s *edge.Status) {
 	row(w, "version", s.Version)
 	row(w, "up", time.Since(s.Started).Round(time.Second))
 	if u := s.Uplink; u != nil {
-		row(w, "uplink", u.State, u.Address, u.LastError)
+		row(w, "uplink", strings.TrimSpace(u.State+" "+u.Address))
+		if u.LastError != "" {
+			row(w, "uplink's last error", u.LastError)
+		}
 		row(w, "sent upstream", u.Sent)
 	} else {
 		row(w, "uplink", "none configured")
