@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -193,4 +194,50 @@ func TestDamagedBlockIsDroppedAndCounted(t *testing.T) {
 	flush(t, q)
 	same(t, "dropped", accountOf(t, s, "q", "r").Dropped, map[string]uint64{"damaged": 2})
 	balanced(t, s)
+}
+
+// Drop, a new queue of the same name, and a crash before the drop was on disk.
+func TestTheNewerOfTwoQueuesOfANameWins(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, Config{Dir: dir})
+	add(t, s, item("old", to("q")))
+	s.mu.Lock() // as far as Drop had come
+	old := s.queues["q"]
+	delete(s.queues, "q")
+	s.seqBase = old.Head()
+	s.mu.Unlock()
+	add(t, s, item("new", to("q")))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, Config{Dir: dir, SweepEvery: 10 * time.Millisecond})
+	ds := lease(t, queue(t, s, "q"), 9)
+	same(t, "the newer queue", bodies(ds), []string{"new"})
+	same(t, "its sequence", ds[0].Seq, uint64(2))
+	eventually(t, "the drop", func() bool { return accountOf(t, s, RemovedQueue, "r").Dropped["removed"] == 1 })
+	same(t, "queues", s.Queues(), []string{"q"})
+	balanced(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	balanced(t, openAt(t, Config{Dir: dir}))
+}
+
+// Until an interrupted drop is finished, a new queue of the name begins above it.
+func TestInterruptedDropKeepsItsSequences(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, Config{Dir: dir})
+	add(t, s, item("a", to("q")), item("b", to("q")))
+	q := queue(t, s, "q")
+	q.removed.Store(true)
+	q.mu.Lock()
+	q.changed = true
+	q.mu.Unlock()
+	q.touch()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, Config{Dir: dir, SweepEvery: time.Hour})
+	add(t, s, item("c", to("q")))
+	same(t, "sequence", lease(t, queue(t, s, "q"), 1)[0].Seq, uint64(3))
 }

@@ -49,23 +49,40 @@ type loader struct {
 }
 
 func (l *loader) header() error {
-	v, err := l.s.get([]byte{keyStore})
+	epoch, base, err := l.s.readHeader()
+	if err != nil {
+		return err
+	}
+	if epoch != l.s.epoch {
+		return l.s.strange(epoch, l.s.epoch)
+	}
+	l.s.seqBase = base
+	return nil
+}
+
+// readHeader returns what the store's record says.
+func (s *Store) readHeader() (epoch string, base uint64, err error) {
+	v, err := s.get([]byte{keyStore})
 	if err == nil && v == nil {
 		err = fmt.Errorf("the store's own record is missing")
 	}
 	if err != nil {
-		return damaged(l.s.cfg.Dir, err)
+		return "", 0, damaged(s.cfg.Dir, err)
 	}
 	r := binread.Reader{B: v}
 	if version := r.Uvarint(); version != formatVersion {
-		return fmt.Errorf("%w: the database says version %d", ErrFormat, version)
+		return "", 0, fmt.Errorf("%w: the database says version %d", ErrFormat, version)
 	}
-	epoch, base := r.String(), r.Uvarint()
-	if !r.Whole() || base == 0 || epoch != l.s.epoch {
-		return damaged(l.s.cfg.Dir, fmt.Errorf("the database (epoch %q) and the %s file (epoch %q) are of different stores", epoch, markerFile, l.s.epoch))
+	epoch, base = r.String(), r.Uvarint()
+	if !r.Whole() || base == 0 {
+		return "", 0, damaged(s.cfg.Dir, fmt.Errorf("the store's own record cannot be read"))
 	}
-	l.s.seqBase = base
-	return nil
+	return epoch, base, nil
+}
+
+// strange is the error for a database and a marker that do not belong together.
+func (s *Store) strange(database, file string) error {
+	return damaged(s.cfg.Dir, fmt.Errorf("the database (epoch %q) and the %s file (epoch %q) are of different stores", database, markerFile, file))
 }
 
 // values calls each for the unsealed values of one kind of key.
@@ -129,12 +146,16 @@ func (l *loader) queue(k, v []byte) error {
 	q.removed.Store(r.removed)
 	l.byID[id] = q
 	l.s.lastID = max(l.s.lastID, id)
-	switch {
-	case r.removed:
+	// Two of a name: the lower id was being dropped when the power failed, and
+	// the record of its successor was written before its own. Ids come in order.
+	if old := l.s.queues[r.name]; old != nil {
+		old.removed.Store(true)
+		l.s.removing[old.id] = old
+		delete(l.s.queues, r.name)
+	}
+	if r.removed {
 		l.s.removing[id] = q
-	case l.s.queues[r.name] != nil:
-		return fmt.Errorf("two queues are called %q: %w", r.name, ErrDamaged)
-	default:
+	} else {
 		l.s.queues[r.name] = q
 	}
 	return nil
@@ -260,6 +281,9 @@ func (l *loader) finish() error {
 					fmt.Sprintf("accepted %d, queued %d, delivered %d, expired %d, buried %d, dropped %v",
 						a.Accepted, a.Queued, a.Delivered, a.Expired, a.Buried, a.Dropped))
 			}
+		}
+		if q.removed.Load() {
+			l.s.seqBase = max(l.s.seqBase, q.next) // until the drop is finished
 		}
 		if q.blocks > 0 {
 			q.signal()

@@ -26,10 +26,14 @@ const (
 type marker struct {
 	epoch string
 	state string
+	renew string // the epoch that is about to replace epoch; "": none
 }
 
 func (m *marker) write(dir string) error {
 	text := fmt.Sprintf("%s\nversion %d\nepoch %s\nstate %s\n", magic, formatVersion, m.epoch, m.state)
+	if m.renew != "" {
+		text += fmt.Sprintf("renew %s\n", m.renew)
+	}
 	tmp := filepath.Join(dir, markerFile+".tmp")
 	if err := writeSynced(tmp, text); err != nil {
 		return fmt.Errorf("write format file: %w", err)
@@ -114,6 +118,8 @@ func parseMarker(text string) (*marker, error) {
 			m.epoch = v
 		case "state":
 			m.state = v
+		case "renew":
+			m.renew = v
 		}
 	}
 	if m.epoch == "" || m.state != stateNew && m.state != stateReady {

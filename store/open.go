@@ -74,6 +74,9 @@ func (s *Store) open() error {
 			return err
 		}
 	}
+	if err := s.renewEpoch(m); err != nil {
+		return err
+	}
 	if err := s.load(); err != nil {
 		return err
 	}
@@ -104,20 +107,25 @@ func (s *Store) openBadger() (err error) {
 }
 
 func damaged(dir string, err error) error {
-	return fmt.Errorf("%w: %w; it was left as it is. Restore the directory from a backup, or move it away to begin "+
-		"with an empty store (messages in it are then not delivered): mv %s %s.damaged", ErrDamaged, err, dir, dir)
+	return fmt.Errorf("%w: %w; it was left as it is. Restore the directory from a backup and then run edgehub -renew-epoch, "+
+		"or move it away to begin with an empty store (messages in it are then not delivered): mv %s %s.damaged",
+		ErrDamaged, err, dir, dir)
 }
 
 // create writes the store's record and then marks the directory as complete.
 func (s *Store) create(m *marker) error {
-	err := s.db.Update(func(txn *badger.Txn) error {
-		return txn.Set([]byte{keyStore}, sealed([]byte{keyStore}, s.header()))
-	})
-	if err != nil {
+	if err := s.writeHeader(); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	m.state = stateReady
 	return m.write(s.cfg.Dir)
+}
+
+// writeHeader is for the time before there is a writer.
+func (s *Store) writeHeader() error {
+	return s.db.Update(func(txn *badger.Txn) error {
+		return txn.Set([]byte{keyStore}, sealed([]byte{keyStore}, s.header()))
+	})
 }
 
 // header is the store's record: version, epoch, and where new queues begin.
