@@ -228,7 +228,11 @@ func TestRequeuedMessagesOfAQueueWithoutARuleAreDelivered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := q.Requeue(); n != 1 || err != nil {
+	dead, err := q.Dead(1, 10)
+	if err != nil || len(dead) != 1 {
+		t.Fatalf("dead letters %v, %v", dead, err)
+	}
+	if n, err := q.Requeue(dead[0].Seq); n != 1 || err != nil {
 		t.Fatalf("requeued %d, %v", n, err)
 	}
 	b.Wake("old")
