@@ -36,7 +36,7 @@ type NATS struct {
 	Dir        string // JetStream's files; nats in State
 	Listen     string // host:port for other NATS clients; "": this process only
 	Relaxed    bool   // sync now and then only; see stream.ServerConfig
-	MaxPayload int    // bytes of one message with its headers; 1 MiB
+	MaxPayload int    // bytes of one message with its headers; 4 MiB
 	MaxStore   int64  // bytes of all streams; three quarters of the disk
 }
 

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -142,6 +143,9 @@ func (g *Ingress) encode(e *entry) bool {
 	if err != nil {
 		e.fate, e.err = refused, fmt.Errorf("store message: %w: %w", ErrRefused, err)
 		return false
+	}
+	if e.key != (digest{}) && stream.Spilled(msg.Header) {
+		msg.Header[stream.HeaderDigest] = []string{hex.EncodeToString(e.key[:])}
 	}
 	e.msg = msg
 	return true

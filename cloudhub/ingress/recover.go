@@ -2,10 +2,13 @@ package ingress
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/penstock-io/penstock/cloudhub/stream"
 )
@@ -85,9 +88,7 @@ func (g *Ingress) learn(s *stream.Stored) {
 	}
 	var key digest
 	if o.Seq == 0 {
-		if m, err := stream.Decode(s.Header, nil); err == nil {
-			key = digestOf(&m)
-		}
+		key = storedDigest(s.Header)
 	}
 	g.index.mu.Lock()
 	defer g.index.mu.Unlock()
@@ -97,6 +98,22 @@ func (g *Ingress) learn(s *stream.Stored) {
 	} else if key != (digest{}) {
 		g.index.recent.add(key, s.Received.UnixMilli())
 	}
+}
+
+// storedDigest returns the digest of a message from its headers alone.
+func storedDigest(h nats.Header) (d digest) {
+	if v := h[stream.HeaderDigest]; stream.Spilled(h) {
+		if len(v) > 0 && len(v[0]) == hex.EncodedLen(len(d)) {
+			if b, err := hex.DecodeString(v[0]); err == nil {
+				d = digest(b)
+			}
+		}
+		return d
+	}
+	if m, err := stream.Decode(h, nil); err == nil {
+		d = digestOf(&m)
+	}
+	return d
 }
 
 // catchUp reads what the stream holds behind the index, until that succeeds or

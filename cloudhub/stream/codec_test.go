@@ -1,14 +1,18 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
+	"github.com/penstock-io/penstock/iothub"
 	"github.com/penstock-io/penstock/message"
 )
 
@@ -84,7 +88,7 @@ func TestHeadersKeepEveryField(t *testing.T) {
 				}
 			}
 		}
-		got, err := Decode(msg.Header, nil)
+		got, err := Decode(msg.Header, msg.Data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,19 +104,112 @@ func TestHeadersKeepEveryField(t *testing.T) {
 	})
 }
 
-func TestHeadersBeyondTheLimitAreRefused(t *testing.T) {
-	m := message.Message{Device: "d", Properties: []message.Property{{Name: "p", Value: strings.Repeat("x", MaxHeader)}}}
+// genLarge draws a message as large as the broker takes: 256 KiB by Size, in
+// packets of 320 KiB, with bytes that must be escaped.
+func genLarge(t *rapid.T) message.Message {
+	m := genMessage(t)
+	m.Kind, m.Module, m.Origin = message.Plain, "", message.Origin{}
+	left := iothub.MaxMessage - m.Size()
+	fill := func(label string, limit int) string {
+		n := min(left, rapid.SampledFrom([]int{0, 10, 4096, 4097, 20_000, 59_000, 65_535}).Draw(t, label), limit)
+		left -= n
+		return strings.Repeat(rapid.SampledFrom([]string{"\n", "x", "%", "\xff"}).Draw(t, label+" of"), n)
+	}
+	m.Topic = fill("topic", 65_535-len(m.Topic))
+	for i := range rapid.IntRange(0, 6).Draw(t, "large properties") {
+		ps := &m.Properties
+		if i == 0 {
+			ps = &m.System
+		}
+		*ps = append(*ps, message.Property{Name: fill("large name", 65_535), Value: fill("large value", 65_535)})
+	}
+	if rapid.Bool().Draw(t, "many properties") {
+		for range min(10_000, left) {
+			left--
+			m.Properties = append(m.Properties, message.Property{Name: "\n"})
+		}
+	}
+	m.Body = []byte(fill("body", left))
+	return m
+}
+
+// Whatever the broker accepts is stored, also under NATS's default limits, and
+// comes back equal.
+func TestEveryMessageTheBrokerTakesIsStored(t *testing.T) {
+	srv, err := StartServer(ServerConfig{Dir: t.TempDir(), Token: "t", Relaxed: true, MaxPayload: 1 << 20}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Shutdown()
+	nc, err := Connect("", srv.InProcess()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := Open(ctx, nc, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spilled := 0
+	rapid.Check(t, func(t *rapid.T) {
+		want := genLarge(t)
+		msg, err := s.Encode(&want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if Spilled(msg.Header) {
+			spilled++
+		}
+		ack, err := s.JetStream().PublishMsg(ctx, msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := s.s.GetMsg(ctx, ack.Sequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(stored.Header, stored.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatal(diff[:min(len(diff), 2000)])
+		}
+	})
+	if spilled == 0 {
+		t.Error("no message was large enough")
+	}
+}
+
+func TestHeadersOfAbsurdOriginsAreRefused(t *testing.T) {
+	m := message.Message{Device: "d", Origin: message.Origin{Epoch: strings.Repeat("x", MaxHeader), Seq: 1}}
 	if _, err := Encode(DefaultPrefix, &m); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("err = %v", err)
 	}
 }
 
+func TestSpilledHeadersNeedTheirBody(t *testing.T) {
+	m := message.Message{Kind: message.Plain, Topic: "t", Properties: []message.Property{{Name: "p", Value: strings.Repeat("x", MaxHeader)}}}
+	msg, err := Encode(DefaultPrefix, &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []int{0, 1, 100, len(msg.Data) - 1} {
+		if _, err := Decode(msg.Header, msg.Data[:cut]); !errors.Is(err, ErrHeader) {
+			t.Errorf("%d bytes of payload: %v", cut, err)
+		}
+	}
+}
+
 func FuzzDecodeHeader(f *testing.F) {
-	f.Add("plain", "d", "1970-01-01T00:00:01.000Z", "e/x/1", "a=1&b&c=%2B")
-	f.Add("", "%", "yesterday", "a/b", "%4")
-	f.Fuzz(func(t *testing.T, kind, device, accepted, origin, bag string) {
-		h := nats.Header{HeaderKind: {kind}, HeaderDevice: {device}, HeaderAccepted: {accepted}, HeaderOrigin: {origin}, HeaderProperties: {bag}}
-		m, err := Decode(h, nil)
+	f.Add("plain", "d", "1970-01-01T00:00:01.000Z", "e/x/1", "a=1&b&c=%2B", "", "body")
+	f.Add("plain", "d", "1970-01-01T00:00:01.000Z", "e/x/1", "a=1&b&c=%2B", "4", "bodyPenstock-Topic: t\r\nPenstock-System: a=b\r\n")
+	f.Add("", "%", "yesterday", "a/b", "%4", "99999999999", "")
+	f.Fuzz(func(t *testing.T, kind, device, accepted, origin, bag, n, payload string) {
+		h := nats.Header{HeaderKind: {kind}, HeaderDevice: {device}, HeaderAccepted: {accepted}, HeaderOrigin: {origin}, HeaderProperties: {bag}, HeaderBody: {n}}
+		m, err := Decode(h, []byte(payload))
 		if err != nil {
 			if !errors.Is(err, ErrHeader) {
 				t.Fatalf("err = %v", err)
@@ -126,7 +223,7 @@ func FuzzDecodeHeader(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Decode(msg.Header, nil)
+		again, err := Decode(msg.Header, msg.Data)
 		if err != nil {
 			t.Fatal(err)
 		}

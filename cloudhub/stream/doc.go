@@ -30,13 +30,21 @@
 //	Penstock-Floor       no sequence below it will come again from that edge and epoch
 //	Penstock-System      system properties, a bag
 //	Penstock-Properties  application properties, a bag
+//	Penstock-Body        bytes of the body, when headers stand behind it
+//	Penstock-Digest      recognises a message whose headers stand behind its body
 //	Penstock-Commit      names the publish, for a message published alone;
 //	                     Nats-Batch-Id and Nats-Batch-Sequence do so otherwise
 //
 // In values each byte outside 0x21–0x7E, and '%', is written %XX (in Origin also
 // '/'). A bag is a query string: name=value joined by '&', a bare name for a
 // null value, with '&', '=' and '+' inside names and values written %XX; order
-// and repetitions are kept. The body is the payload, byte for byte. QoS and the
+// and repetitions are kept. The body is the payload, byte for byte.
+//
+// JetStream takes at most 65,535 bytes of headers, MQTT more. Of a message beyond
+// MaxHeader the header values longer than 4,096 bytes stand behind the body:
+// Penstock-Body says how many bytes of the payload are the body, and the rest is
+// one line "Name: value", ended by CR LF, for each header that is missing. A
+// message in this form has device and topic in its subject like any other. QoS and the
 // retain flag belong to one hop and are not kept.
 //
 // The package's functions are pure or safe for concurrent use, and it starts no

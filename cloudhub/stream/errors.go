@@ -8,8 +8,8 @@ var (
 	ErrStart = errors.New("embedded NATS server did not start")
 	// ErrHeader: a stored message's headers are not of this package's form.
 	ErrHeader = errors.New("not a header of this stream")
-	// ErrTooLarge: the message does not fit the server's payload limit, or its
-	// headers exceed MaxHeader.
+	// ErrTooLarge: the message does not fit the server's payload limit: that of an
+	// external cluster is below the 1 MiB that is NATS's default.
 	ErrTooLarge = errors.New("message too large for the stream")
 	// ErrLost: the connection to the server broke before it answered.
 	ErrLost = errors.New("connection to NATS was lost")

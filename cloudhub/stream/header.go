@@ -24,9 +24,12 @@ const (
 	HeaderFloor      = "Penstock-Floor"
 	HeaderSystem     = "Penstock-System"
 	HeaderProperties = "Penstock-Properties"
+	HeaderBody       = "Penstock-Body"
+	HeaderDigest     = "Penstock-Digest"
 	HeaderCommit     = "Penstock-Commit"
 
-	// MaxHeader bounds a message's headers; the file store's own limit is 65,535.
+	// MaxHeader bounds a message's headers. JetStream stores their length in 16
+	// bits, whatever the payload limit; what the commit adds needs its part.
 	MaxHeader = 60_000
 )
 
@@ -34,8 +37,8 @@ const timeForm = "2006-01-02T15:04:05.000Z"
 
 var kinds = [...]string{message.Telemetry: "telemetry", message.Plain: "plain", message.TwinChange: "twin-change"}
 
-// Encode returns m in the stream's form, or ErrTooLarge when its headers exceed
-// MaxHeader. The result shares m's body.
+// Encode returns m in the stream's form. The result shares m's body, unless
+// headers stand behind it. ErrTooLarge is for origins of absurd length only.
 func (s *Stream) Encode(m *message.Message) (*nats.Msg, error) { return Encode(s.prefix, m) }
 
 // Encode is Stream.Encode for a stream whose subjects begin with prefix.
@@ -76,15 +79,23 @@ func Encode(prefix string, m *message.Message) (*nats.Msg, error) {
 	if len(m.Properties) > 0 {
 		set(HeaderProperties, bag(m.Properties))
 	}
+	msg := &nats.Msg{Subject: Subject(prefix, m), Header: h, Data: m.Body}
 	if size > MaxHeader {
-		return nil, fmt.Errorf("encode headers: %d bytes of headers, limit %d: %w", size, MaxHeader, ErrTooLarge)
+		var moved int
+		if msg.Data, moved = spill(h, m.Body); size-moved > MaxHeader {
+			return nil, fmt.Errorf("encode headers: %d bytes of headers, limit %d: %w", size-moved, MaxHeader, ErrTooLarge)
+		}
 	}
-	return &nats.Msg{Subject: Subject(prefix, m), Header: h, Data: m.Body}, nil
+	return msg, nil
 }
 
-// Decode is the inverse of Encode. QoS and Retain are not stored and come
+// Decode is the inverse of Encode; body is the whole payload. QoS and Retain are not stored and come
 // back as zero.
 func Decode(h nats.Header, body []byte) (message.Message, error) {
+	h, body, err := unspill(h, body)
+	if err != nil {
+		return message.Message{}, err
+	}
 	m := message.Message{Body: body}
 	var d decoder
 	m.Kind = d.kind(first(h, HeaderKind))

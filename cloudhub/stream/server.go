@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,7 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const startTimeout = 30 * time.Second
+const (
+	startTimeout   = 30 * time.Second
+	defaultPayload = 4 << 20
+)
 
 // ServerConfig describes the embedded server.
 type ServerConfig struct {
@@ -19,7 +23,7 @@ type ServerConfig struct {
 	Listen     string // host:port for other NATS clients; "": in-process only
 	Token      string // what every client, also the in-process one, must present
 	Relaxed    bool   // sync every two minutes only: acknowledged messages may be lost with the power
-	MaxPayload int    // bytes of headers and body of one message; 0: 1 MiB
+	MaxPayload int    // bytes of headers and body of one message; 0: 4 MiB
 	MaxStore   int64  // bytes of JetStream's files; 0: three quarters of what the disk has
 }
 
@@ -36,7 +40,7 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 	opts := &server.Options{
 		ServerName: "cloudhub", JetStream: true, StoreDir: cfg.Dir, SyncAlways: !cfg.Relaxed,
 		NoSigs: true, DontListen: cfg.Listen == "", DisableJetStreamBanner: true,
-		Authorization: cfg.Token, MaxPayload: int32(cfg.MaxPayload), JetStreamMaxStore: cfg.MaxStore,
+		Authorization: cfg.Token, MaxPayload: int32(cmp.Or(cfg.MaxPayload, defaultPayload)), JetStreamMaxStore: cfg.MaxStore,
 	}
 	if cfg.Listen != "" {
 		host, port, err := net.SplitHostPort(cfg.Listen)
