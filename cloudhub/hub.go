@@ -44,6 +44,7 @@ type Hub struct {
 	broker   *broker.Broker
 	listener net.Listener
 	http     *http.Server
+	metrics  *prometheus.Registry
 }
 
 // New opens the state, the stream, the registry and the listeners. A Hub that
@@ -130,12 +131,12 @@ func (h *Hub) openAPI(st *state) error {
 	if err != nil {
 		return err
 	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(h.ingress.Collectors()...)
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	h.metrics = prometheus.NewRegistry()
+	h.metrics.MustRegister(h.ingress.Collectors()...)
+	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a := &api.API{
 		Token: secret, Stream: h.stream, Ingress: h.ingress, Registry: h.registry,
-		Metrics: reg, Listen: h.Listening, Log: h.log,
+		Metrics: h.metrics, Listen: h.Listening, Log: h.log,
 	}
 	h.http = &http.Server{
 		Handler: a.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,

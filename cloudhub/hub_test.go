@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -394,6 +395,25 @@ func TestAPIDoor(t *testing.T) {
 	var fault *client.Error
 	if err := c.Messages(t.Context(), client.Query{Device: "a", Subject: "b"}, nil); !errors.As(err, &fault) || fault.Status != http.StatusBadRequest {
 		t.Errorf("err = %v", err)
+	}
+}
+
+func TestMetricsCountWhatTheBrokerSaw(t *testing.T) {
+	h, _, _ := start(t, config(t.TempDir()))
+	publish(t, connect(t, h, "press-7"), "devices/press-7/messages/events/", "1")
+	res, err := http.Get("http://" + h.Listening().API + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"cloudhub_mqtt_connections 1", "cloudhub_mqtt_accepted_total 1", "cloudhub_ingress_stored_total 1", "cloudhub_mqtt_panics_total 0"} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("no line %q", line)
+		}
 	}
 }
 

@@ -18,5 +18,6 @@ func (h *Hub) openBroker() error {
 	if err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
+	h.metrics.MustRegister(brokerCollectors(h.broker.Stats())...)
 	return nil
 }
