@@ -68,7 +68,7 @@ func (c *child) ended() error {
 		if c.err != nil {
 			how = c.err.Error()
 		}
-		return fmt.Errorf("%s ended (%s): %s; all it said is in %s", c.name, how, lastLine(c.logFile()), c.logFile())
+		return fmt.Errorf("%s ended (%s): %s; all it said is in %s", c.name, how, c.lastWords(), c.logFile())
 	default:
 		return nil
 	}
@@ -96,25 +96,36 @@ func (c *child) stop(sig os.Signal, patience time.Duration) {
 	}
 }
 
-// lastLine is what a failed daemon said last.
-func lastLine(file string) string {
-	f, err := os.Open(file)
+// lastWords is the line in which a process that failed says why: the last one
+// that is an error of the daemon's or the runtime's, else the last one.
+func (c *child) lastWords() string {
+	text, err := tail(c.logFile())
 	if err != nil {
 		return err.Error()
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > maxLastLine {
-		_, _ = f.Seek(-maxLastLine, io.SeekEnd) // if not, the first line will do
+	words := "it said nothing"
+	why := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		is := strings.HasPrefix(line, c.name+": ") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
+		if line != "" && (is || !why) {
+			words, why = line, is
+		}
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxLastLine))
-	if err != nil {
-		return err.Error()
-	}
-	text := strings.TrimSpace(string(b))
-	if text == "" {
-		return "it said nothing"
-	}
-	return text[strings.LastIndexByte(text, '\n')+1:]
+	return words
 }
 
-const maxLastLine = 4096
+const maxTail = 16 << 10
+
+func tail(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > maxTail {
+		_, _ = f.Seek(-maxTail, io.SeekEnd) // if not, the first part will do
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxTail))
+	return string(b), err
+}
