@@ -31,7 +31,6 @@ type commit struct {
 	lost    []*part             // of removed queues
 	revived []*part             // of dead letters
 	trimmed int                 // dead letters deleted for the quota
-	retired int                 // weight of blocks that made room
 	dropped map[*Queue]bool     // queues this commit deletes
 	unbury  map[*Queue]map[uint32]uint64
 	early   []pair // names to be written before it, being many
@@ -91,7 +90,7 @@ func (c *commit) run(dirty []*Queue) (left []*Queue) {
 		}
 	}
 	for _, a := range c.appends {
-		if made := a.makeRoom(c); a.q.unsaved() || made && c.room(a.q) {
+		if made := a.makeRoom(); a.q.unsaved() || made && c.room(a.q) {
 			c.include(a.q)
 		}
 		a.build(c)

@@ -2,8 +2,12 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/penstock-io/penstock/message"
 )
 
 // accepts says how many messages of a kilobyte the queue takes before it refuses.
@@ -55,5 +59,83 @@ func TestLimitsFollowTheConfiguration(t *testing.T) {
 	balanced(t, s)
 	again(Config{QueueMaxBytes: 9000, Policy: DropOldest})
 	same(t, "the default policy", accepts(t, s, "q"), 100)
+	balanced(t, s)
+}
+
+func TestDropOldestLeavesLeasedMessagesAlone(t *testing.T) {
+	s := openAt(t, Config{Dir: t.TempDir(), SettleDelay: time.Hour})
+	q := queue(t, s, "q")
+	body := strings.Repeat("x", 1000)
+	var items []Item
+	for i := range 8 { // one block
+		items = append(items, item(fmt.Sprint(i, body), message.Target{Queue: "q", Rule: fmt.Sprint("r", i%2)}))
+	}
+	add(t, s, items...)
+	add(t, s, item("8"+body, to("q")), item("9"+body, to("q")))
+	lease(t, q, 3)
+	q.Settle(3, message.Buried, "why") // waits for a commit
+	q.SetLimit(9_500, DropOldest) // what message 3 takes goes with 1 and 2
+	add(t, s, item("new"+body, to("q")))
+	flush(t, q)
+	same(t, "of one rule", accountOf(t, s, "q", "r0").Dropped, map[string]uint64{"quota": 2})
+	same(t, "of the other", accountOf(t, s, "q", "r1").Dropped, map[string]uint64{"quota": 3})
+	same(t, "of the newer block", accountOf(t, s, "q", "r").Dropped, map[string]uint64(nil))
+	balanced(t, s)
+	ds := lease(t, q, 10)
+	same(t, "left", []string{string(ds[0].Body[:1]), string(ds[1].Body[:1]), string(ds[2].Body[:3])}, []string{"8", "9", "new"})
+	q.Settle(1, message.Delivered, "")
+	q.Settle(2, message.Delivered, "")
+	flush(t, q)
+	same(t, "buried and delivered", []uint64{
+		accountOf(t, s, "q", "r0").Buried, accountOf(t, s, "q", "r0").Delivered, accountOf(t, s, "q", "r1").Delivered,
+	}, []uint64{1, 1, 1})
+	balanced(t, s)
+}
+
+// A consumer that keeps many small blocks leased does not keep the queue from
+// dropping behind them.
+func TestDropOldestBehindManyLeases(t *testing.T) {
+	s := openAt(t, Config{Dir: t.TempDir(), SettleDelay: time.Hour})
+	q := queue(t, s, "q")
+	q.SetLimit(200_000, DropOldest)
+	fill(t, s, "q", maxOpen+100, 10, 1)
+	for range maxOpen + 100 {
+		if len(lease(t, q, 1)) == 0 {
+			break
+		}
+	}
+	body := strings.Repeat("x", 1000)
+	for range 300 {
+		add(t, s, item(body, to("q")))
+	}
+	flush(t, q)
+	if used := q.used.Load(); used > 250_000 {
+		t.Fatalf("%d bytes, the limit is 200000", used)
+	}
+	balanced(t, s)
+}
+
+func TestSessionsBeyondTheirLimitDoNotStopOthers(t *testing.T) {
+	s := openAt(t, Config{
+		Dir: t.TempDir(), MaxBytes: 1 << 20,
+		Limit: func(name string) (int64, Policy) {
+			if strings.HasPrefix(name, "session/") {
+				return 20_000, DropOldest
+			}
+			return 0, Reject
+		},
+	})
+	var ts []message.Target
+	for i := range 10 {
+		ts = append(ts, to(fmt.Sprint("session/", i)))
+	}
+	ts = append(ts, to("live"))
+	live := queue(t, s, "live")
+	for range 300 { // 300 KB for each of the sessions
+		add(t, s, item(strings.Repeat("x", 1000), ts...))
+		ds := lease(t, live, 10)
+		live.Settle(ds[0].Seq, message.Delivered, "")
+		flush(t, live)
+	}
 	balanced(t, s)
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -21,6 +23,8 @@ type model struct {
 	dead     []modelMessage
 	split    uint64
 }
+
+const refused = math.MaxUint64
 
 type modelMessage struct {
 	seq  uint64
@@ -56,10 +60,69 @@ func (m *model) lowest() uint64 {
 	return low
 }
 
+// dropped takes the messages out of the model that the queue dropped to make
+// room for what has just come, from sequence fresh on: nothing that is leased, and
+// nothing while something older or less urgent waits.
+func (m *model) dropped(rt *rapid.T, q *Queue, fresh uint64) {
+	limit := q.bound.Load()
+	if limit.policy != DropOldest || limit.bytes == 0 {
+		return
+	}
+	ds, err := q.Peek(0, math.MaxInt)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	there := make(map[uint64]bool)
+	for _, d := range ds {
+		there[d.Seq] = true
+	}
+	for seq := range m.leased {
+		if !there[seq] {
+			rt.Fatalf("leased message %d was dropped", seq)
+		}
+	}
+	var kept []modelMessage
+	worst := -1 // the most urgent and newest message dropped
+	for i, x := range m.waiting {
+		switch {
+		case there[x.seq]:
+			kept = append(kept, x)
+			continue
+		case x.seq >= fresh:
+			rt.Fatalf("message %d was dropped as it came", x.seq)
+		case worst < 0 || x.prio == m.waiting[worst].prio:
+			worst = i
+		}
+	}
+	old := slices.DeleteFunc(slices.Clone(kept), func(x modelMessage) bool { return x.seq >= fresh })
+	for _, x := range old {
+		if worst < 0 {
+			break
+		}
+		if w := m.waiting[worst]; x.prio > w.prio || x.prio == w.prio && x.seq < w.seq {
+			rt.Fatalf("message %d was dropped, and %d was not", w.seq, x.seq)
+		}
+	}
+	q.mu.Lock()
+	over := q.used.Load() - limit.bytes - q.leaving(limit.bytes)
+	q.mu.Unlock()
+	if over > 0 && len(old) > 0 {
+		rt.Fatalf("%d messages wait although the queue is %d bytes above its limit", len(old), over)
+	}
+	if n := len(m.waiting) - len(kept); n > 0 {
+		m.out.drop("quota", uint64(n))
+	}
+	m.waiting = kept
+}
+
 func TestQueueBehavesAsItsModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := t.TempDir()
-		cfg := Config{Dir: dir, ReserveBytes: 1, SettleDelay: time.Millisecond, CacheBytes: rapid.Int64Range(1, 400).Draw(rt, "cache")}
+		cfg := Config{
+			Dir: dir, ReserveBytes: 1, SettleDelay: time.Millisecond, CacheBytes: rapid.Int64Range(1, 400).Draw(rt, "cache"),
+			QueueMaxBytes: rapid.SampledFrom([]int64{0, 250, 600}).Draw(rt, "limit"),
+			Policy:        rapid.SampledFrom([]Policy{Reject, DropOldest}).Draw(rt, "policy"),
+		}
 		s, err := Open(cfg)
 		if err != nil {
 			rt.Fatal(err)
@@ -79,11 +142,17 @@ func TestQueueBehavesAsItsModel(t *testing.T) {
 					items = append(items, item(body, message.Target{Queue: "q", Rule: fmt.Sprint("rule", p), Priority: p}))
 					fresh = append(fresh, modelMessage{prio: p, body: body})
 				}
-				for _, err := range tryAdd(s, items...) {
-					if err != nil {
+				for i, err := range tryAdd(s, items...) {
+					switch {
+					case err == nil:
+					case !errors.Is(err, ErrQuota) || cfg.QueueMaxBytes == 0 || cfg.Policy == DropOldest:
 						rt.Fatal(err)
+					default:
+						fresh[i].seq = refused
 					}
 				}
+				fresh = slices.DeleteFunc(fresh, func(x modelMessage) bool { return x.seq == refused })
+				first := m.next
 				slices.SortStableFunc(fresh, func(a, b modelMessage) int { return int(a.prio) - int(b.prio) })
 				for _, f := range fresh {
 					f.seq = m.next
@@ -92,6 +161,7 @@ func TestQueueBehavesAsItsModel(t *testing.T) {
 				}
 				m.accepted += uint64(len(fresh))
 				m.sort()
+				m.dropped(rt, q, first)
 			},
 			"lease": func(rt *rapid.T) {
 				max := rapid.IntRange(1, 6).Draw(rt, "max")
@@ -151,6 +221,7 @@ func TestQueueBehavesAsItsModel(t *testing.T) {
 					rt.Fatalf("requeued %d of %d: %v", n, len(seqs), err)
 				}
 				slices.SortStableFunc(m.dead, func(a, b modelMessage) int { return int(a.prio) - int(b.prio) })
+				first := m.next
 				for _, d := range m.dead {
 					d.seq = m.next
 					m.next++
@@ -159,6 +230,7 @@ func TestQueueBehavesAsItsModel(t *testing.T) {
 				m.out.buried -= uint64(len(m.dead))
 				m.dead = nil
 				m.sort()
+				m.dropped(rt, q, first)
 			},
 			"rewind": func(*rapid.T) {
 				q.Rewind()

@@ -14,8 +14,13 @@ import (
 type Policy uint8
 
 const (
-	Reject     Policy = iota // refuse the new message with ErrQuota
-	DropOldest               // drop waiting ones, least urgent and oldest first, counted as dropped "quota"
+	// Reject refuses the new message with ErrQuota.
+	Reject Policy = iota
+	// DropOldest drops waiting messages, least urgent and oldest first, counted as
+	// dropped "quota". What one commit wrote goes together; leased messages stay.
+	// A queue may be above its limit by what one commit adds, and by its limit
+	// again while leased messages keep dropped ones beside them on disk.
+	DropOldest
 )
 
 // Lane is one of the two parts of a queue that Split made.

@@ -104,53 +104,6 @@ func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (n
 	return next, err
 }
 
-// makeRoom drops waiting blocks until what comes fits the queue's limit.
-// It stops when the commit has enough of them; the next goes on.
-func (a *queueAppend) makeRoom(c *commit) bool {
-	q := a.q
-	limit := q.bound.Load()
-	over := q.used.Load() - limit.bytes
-	if limit.policy != DropOldest || limit.bytes == 0 || over <= 0 {
-		return false
-	}
-	q.leaseMu.Lock()
-	defer q.leaseMu.Unlock()
-	q.mu.Lock()
-	for _, b := range q.open {
-		if b.left == 0 {
-			over -= int64(b.bytes) // goes with this commit
-		}
-	}
-	room := maxOpen - len(q.open)
-	q.mu.Unlock()
-	for p := priorities - 1; p >= 0 && over > 0 && room > 0; p-- {
-		_, err := q.walk(uint8(p), 0, room, func(b *cached) bool {
-			if over <= 0 || c.retired > maxRunWeight {
-				return false
-			}
-			if q.idle(b) {
-				q.retire(b.key, b.index, message.Dropped, "quota")
-				over -= int64(b.index.bytes)
-				c.retired += 192 + len(b.key)
-				room--
-			}
-			return true
-		})
-		if err != nil {
-			q.s.log.Error("make room in queue", "queue", q.name, "err", err)
-		}
-	}
-	return true
-}
-
-// idle reports whether a block has messages and none of them is leased.
-func (q *Queue) idle(b *cached) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	ob := q.at(b.first)
-	return ob == nil || ob.left > 0 && !ob.leased()
-}
-
 // sweep settles expired messages of waiting blocks: the foremost blocks every
 // time, all others in turns.
 func (q *Queue) sweep() error {

@@ -2,8 +2,8 @@ package store
 
 // A transaction is bounded in entries and in bytes that go to the LSM tree. What
 // goes into one is weighed beforehand: operations claim what they take, blocks and
-// accounts know what they take at most. A commit takes half a transaction, or one
-// operation that is larger.
+// accounts know what they take at most. A commit takes half a transaction of
+// operations, or one that is larger.
 
 const (
 	// maxOpenWeight bounds what settling every open block of a queue takes.
@@ -99,7 +99,12 @@ func (c *commit) include(q *Queue) {
 	c.weight = c.weight.plus(q.weigh())
 }
 
-// room reports whether a queue's settlements still fit.
+// room reports whether a queue's settlements still fit. They may take a quarter
+// more, so that operations alone do not fill one commit after the other.
 func (c *commit) room(q *Queue) bool {
-	return c.must[q] || c.weight == weight{} || c.weight.plus(q.weigh()).half()
+	if c.must[q] || c.weight == (weight{}) {
+		return true
+	}
+	w := c.weight.plus(q.weigh())
+	return w.entries <= txnEntries*3/4 && w.lsm <= txnBytes*3/4
 }
