@@ -29,7 +29,7 @@ func drain(t *testing.T, g *Ingress, from, to, floor uint64) {
 }
 
 func TestOnePriorityDrainsBeforeTheOther(t *testing.T) {
-	const last = 500_000
+	const last = 200_000
 	c := newCloud(t)
 	g, stop := c.ingress(c.inProcess(), Config{})
 	checks := func(g *Ingress, stored, duplicates uint64) {
@@ -64,5 +64,45 @@ func TestOnePriorityDrainsBeforeTheOther(t *testing.T) {
 	e := g.Ledger(Question{}).Entries[0]
 	if diff := cmp.Diff([]Range{{1, last}}, e.Ranges); diff != "" || e.More != 0 {
 		t.Error(diff)
+	}
+}
+
+// The same far beyond what a test can bring through a stream that syncs.
+func TestHalfAMillionScatteredSequences(t *testing.T) {
+	const last = 500_000
+	x := newIndex(newRecent(0, 1), defaultIndex)
+	o := message.Origin{Device: "edge", Epoch: "e1", Floor: 2}
+	check := func(has func(uint64) bool) {
+		t.Helper()
+		for seq := uint64(1); seq <= last; seq++ {
+			if s := x.source(o); s.has(seq) != has(seq) {
+				t.Fatalf("sequence %d: stored %v", seq, s.has(seq))
+			}
+		}
+	}
+	for o.Seq = 1; o.Seq <= last; o.Seq += 2 {
+		if s := x.ensure(o); !x.admits(s, o) {
+			t.Fatalf("sequence %d is refused", o.Seq)
+		}
+		x.store(o, digest{}, 0, o.Seq)
+	}
+	check(func(seq uint64) bool { return seq%2 == 1 })
+	if x.bytes > 100_000 {
+		t.Errorf("the index takes %d bytes", x.bytes)
+	}
+	snap, err := decodeSnapshot(x.encode(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x = newIndex(newRecent(0, 1), defaultIndex)
+	snap.into(x)
+	check(func(seq uint64) bool { return seq%2 == 1 })
+	for o.Seq = 2; o.Seq <= last; o.Seq += 2 {
+		o.Floor = o.Seq
+		x.store(o, digest{}, 0, o.Seq)
+	}
+	check(func(uint64) bool { return true })
+	if e := x.ledger(Question{}).Entries[0]; e.Stored != last || len(e.Ranges) != 1 || e.More != 0 {
+		t.Errorf("stored %d in %d ranges", e.Stored, len(e.Ranges))
 	}
 }

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -133,6 +134,11 @@ func genLarge(t *rapid.T) message.Message {
 	return m
 }
 
+// sameMessage is cmp.Diff for messages of ten thousand properties.
+func sameMessage(a, b *message.Message) bool {
+	return bytes.Equal(message.Append(nil, a), message.Append(nil, b))
+}
+
 // Whatever the broker accepts is stored, also under NATS's default limits, and
 // comes back equal.
 func TestEveryMessageTheBrokerTakesIsStored(t *testing.T) {
@@ -174,7 +180,8 @@ func TestEveryMessageTheBrokerTakesIsStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		if !sameMessage(&want, &got) {
+			diff := cmp.Diff(want, got, cmpopts.EquateEmpty())
 			t.Fatal(diff[:min(len(diff), 2000)])
 		}
 	})
