@@ -227,9 +227,15 @@ func (h *Hub) uplinkLost(ctx context.Context) bool {
 	}
 }
 
+// RenewEpoch prepares a state folder that was restored from a backup: its store
+// would give sequences again that the parent has under the same epoch.
+func RenewEpoch(cfg *configs.EdgeHub) error { return store.RenewEpoch(storeDir(cfg)) }
+
+func storeDir(cfg *configs.EdgeHub) string { return filepath.Join(cfg.StateDir, "store") }
+
 func storeConfig(cfg *configs.EdgeHub, log *slog.Logger) store.Config {
 	c := store.Config{
-		Dir: filepath.Join(cfg.StateDir, "store"), MaxBytes: int64(cfg.Store.MaxBytes), Limit: queueLimit(cfg.Store),
+		Dir: storeDir(cfg), MaxBytes: int64(cfg.Store.MaxBytes), Limit: queueLimit(cfg.Store),
 		ReserveBytes: int64(cfg.Store.ReserveBytes), DeadBytes: int64(cfg.Store.DeadLetterBytes), Log: log,
 	}
 	return c

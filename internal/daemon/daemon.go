@@ -36,6 +36,14 @@ type Program[C any] struct {
 	Load func(path string, env []string) (C, error)
 	Log  func(C) configs.Log
 	New  func(c C, log *slog.Logger) (Runner, error)
+	// Tasks are done instead of running, on request.
+	Tasks []Task[C]
+}
+
+// Task is a piece of maintenance behind a flag of its own. Do returns what to tell.
+type Task[C any] struct {
+	Flag, Usage string
+	Do          func(c C) (string, error)
 }
 
 // Main runs the program until SIGINT or SIGTERM and returns its exit code. A
@@ -46,6 +54,10 @@ func (p Program[C]) Main(args []string, stderr io.Writer) int {
 	path := flags.String("config", p.Name+".yaml", "configuration file")
 	check := flags.Bool("check", false, "check the configuration and exit")
 	version := flags.Bool("version", false, "print the version and exit")
+	tasks := make([]*bool, len(p.Tasks))
+	for i, t := range p.Tasks {
+		tasks[i] = flags.Bool(t.Flag, false, t.Usage)
+	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return ExitOK
@@ -68,7 +80,22 @@ func (p Program[C]) Main(args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: %s is fine\n", p.Name, *path)
 		return ExitOK
 	}
+	for i, t := range p.Tasks {
+		if *tasks[i] {
+			return p.perform(t, cfg, stderr)
+		}
+	}
 	return p.serve(cfg, stderr)
+}
+
+func (p Program[C]) perform(t Task[C], cfg C, stderr io.Writer) int {
+	said, err := t.Do(cfg)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+		return ExitFailed
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", p.Name, said)
+	return ExitOK
 }
 
 func (p Program[C]) serve(cfg C, stderr io.Writer) int {

@@ -67,16 +67,17 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string
 	}{
-		"version":        {[]string{"-version"}, daemon.ExitOK, `^edgehub \S+\n$`},
-		"help":           {[]string{"-help"}, daemon.ExitOK, `-config`},
-		"unknown flag":   {[]string{"-nosuch"}, daemon.ExitUsage, `not defined: -nosuch`},
-		"argument":       {[]string{"edgehub.yaml"}, daemon.ExitUsage, `^edgehub: there is an argument "edgehub.yaml", want flags only`},
-		"check":          {[]string{"-check", "-config", good}, daemon.ExitOK, `edgehub.yaml is fine`},
-		"check, bad":     {[]string{"-check", "--config", bad}, daemon.ExitUsage, `edgehub.yaml:3:1: unknown field "state_dri"`},
-		"bad":            {[]string{"-config", bad}, daemon.ExitUsage, `edgehub.yaml:3:1: `},
-		"missing":        {[]string{"-config", good + ".not"}, daemon.ExitUsage, `^edgehub: read configuration: open .*edgehub.yaml.not: no such file`},
-		"cannot start":   {[]string{"-config", occupied}, daemon.ExitFailed, `^edgehub: state folder: .*\n$`},
-		"a flag is bare": {[]string{"-config"}, daemon.ExitUsage, `needs an argument`},
+		"version":          {[]string{"-version"}, daemon.ExitOK, `^edgehub \S+\n$`},
+		"help":             {[]string{"-help"}, daemon.ExitOK, `-config`},
+		"unknown flag":     {[]string{"-nosuch"}, daemon.ExitUsage, `not defined: -nosuch`},
+		"argument":         {[]string{"edgehub.yaml"}, daemon.ExitUsage, `^edgehub: there is an argument "edgehub.yaml", want flags only`},
+		"check":            {[]string{"-check", "-config", good}, daemon.ExitOK, `edgehub.yaml is fine`},
+		"check, bad":       {[]string{"-check", "--config", bad}, daemon.ExitUsage, `edgehub.yaml:3:1: unknown field "state_dri"`},
+		"bad":              {[]string{"-config", bad}, daemon.ExitUsage, `edgehub.yaml:3:1: `},
+		"missing":          {[]string{"-config", good + ".not"}, daemon.ExitUsage, `^edgehub: read configuration: open .*edgehub.yaml.not: no such file`},
+		"nothing to renew": {[]string{"-renew-epoch", "-config", good}, daemon.ExitFailed, `^edgehub: renew epoch of store .*\n$`},
+		"cannot start":     {[]string{"-config", occupied}, daemon.ExitFailed, `^edgehub: state folder: .*\n$`},
+		"a flag is bare":   {[]string{"-config"}, daemon.ExitUsage, `needs an argument`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

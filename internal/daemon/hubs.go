@@ -18,6 +18,12 @@ func EdgeHub() Program[*configs.EdgeHub] {
 		Name: "edgehub", Load: configs.LoadEdgeHub,
 		Log: func(c *configs.EdgeHub) configs.Log { return c.Log },
 		New: func(c *configs.EdgeHub, log *slog.Logger) (Runner, error) { return edgehub.New(c, log) },
+		Tasks: []Task[*configs.EdgeHub]{{
+			Flag: "renew-epoch", Usage: "after a restored backup, before the first start: number messages anew, so that the cloud does not take them for what it has",
+			Do: func(c *configs.EdgeHub) (string, error) {
+				return "the store has a new epoch", edgehub.RenewEpoch(c)
+			},
+		}},
 	}
 }
 
