@@ -417,6 +417,21 @@ func TestMetricsCountWhatTheBrokerSaw(t *testing.T) {
 	}
 }
 
+func TestClosedHubThatNeverRanLeavesNothingBehind(t *testing.T) {
+	cfg := config(t.TempDir())
+	for range 2 {
+		h, err := New(cfg, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := h.Listening() // the ports of the next, which must be free again
+		cfg.API, cfg.NATS.Listen, cfg.Broker.Listeners[0].Address = l.API, l.NATS, l.MQTT["local"]
+		h.Close()
+	}
+	_, _, stop := start(t, cfg)
+	stop()
+}
+
 func TestStateIsGuarded(t *testing.T) {
 	dir := t.TempDir()
 	_, _, stop := start(t, config(dir))

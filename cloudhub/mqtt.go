@@ -1,6 +1,7 @@
 package cloudhub
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/penstock-io/penstock/broker"
@@ -18,6 +19,20 @@ func (h *Hub) openBroker() error {
 	if err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
+	h.close = append(h.close, h.releaseBroker)
 	h.metrics.MustRegister(brokerCollectors(h.broker.Stats())...)
 	return nil
+}
+
+// releaseBroker gives the listeners back, also of a hub that never ran: the
+// broker does so at the end of its Run, here at once.
+func (h *Hub) releaseBroker() {
+	if h.serving {
+		return
+	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := h.broker.Run(over); err != nil {
+		h.log.Warn("broker did not close", "err", err)
+	}
 }
