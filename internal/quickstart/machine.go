@@ -59,12 +59,12 @@ func readingAt(at time.Time) []byte {
 }
 
 // runFilter is the pipeline's module: it takes hot readings from its input and
-// sends an alert on its output for each.
+// sends an alert on its output for each, until the client is closed.
 func runFilter(ctx context.Context, c *leaf.Client) error {
 	inputs := "devices/" + edgeDevice + "/modules/" + filter + "/inputs/#"
 	return c.Subscribe(ctx, inputs, 1, func(topic string, body []byte, _ bool) {
 		in, ok := iothub.ParseInput(topic)
-		if !ok || ctx.Err() != nil {
+		if !ok {
 			return
 		}
 		c.Publish(&message.Message{

@@ -178,7 +178,7 @@ func (p *Pipeline) startClients(ctx context.Context) (err error) {
 	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	p.stopMachine = stop
-	if err := runFilter(work, p.filter); err != nil {
+	if err := runFilter(ctx, p.filter); err != nil {
 		return err
 	}
 	if err := p.machine.Connect(ctx); err != nil {
@@ -250,11 +250,14 @@ func (p *Pipeline) Finish(ctx context.Context, patience time.Duration) (Summary,
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var before uint64
 	for {
 		s, err := p.Summary(ctx)
-		if err != nil || s.Queued == 0 || time.Now().After(deadline) {
+		still := s.Accepted == before // a module may still be answering what it was given
+		if err != nil || s.Queued == 0 && still || time.Now().After(deadline) {
 			return s, err
 		}
+		before = s.Accepted
 		if st, err := p.edge.Status(ctx); err == nil && st.Uplink != nil && st.Uplink.State == "cut" {
 			return s, nil // what waits for a cut uplink waits for good
 		}
