@@ -63,11 +63,12 @@ func (e *LedgerEntry) add(page *LedgerEntry) {
 	if n := len(e.Ranges); n > 0 && len(rs) > 0 && e.Ranges[n-1].To+1 == rs[0].From {
 		e.Ranges[n-1].To, rs = rs[0].To, rs[1:]
 	}
-	page.Ranges = append(e.Ranges, rs...)
+	all := append(e.Ranges, rs...)
 	if page.Collapsed > e.Collapsed {
-		page.Ranges = above(page.Ranges, page.Collapsed)
+		all = above(all, page.Collapsed)
 	}
 	*e = *page
+	e.Ranges = all
 }
 
 func above(rs []Range, seq uint64) []Range {
