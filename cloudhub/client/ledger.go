@@ -63,7 +63,8 @@ func (e *LedgerEntry) add(page *LedgerEntry) {
 	if n := len(e.Ranges); n > 0 && len(rs) > 0 && e.Ranges[n-1].To+1 == rs[0].From {
 		e.Ranges[n-1].To, rs = rs[0].To, rs[1:]
 	}
-	all := append(e.Ranges, rs...)
+	all := e.Ranges
+	all = append(all, rs...)
 	if page.Collapsed > e.Collapsed {
 		all = above(all, page.Collapsed)
 	}
