@@ -274,6 +274,22 @@ func (b *Broker) shut() {
 	}
 }
 
+// Expel ends the connections of those that match says; MQTT 5 clients are told
+// the reason. Their sessions stay. match must not block.
+func (b *Broker) Expel(match func(*identity.Principal) bool, reason string) (n int) {
+	for _, c := range b.sessions.connections() {
+		if match(c.principal) {
+			c.disconnect(wire.AdministrativeAction, reason)
+			n++
+		}
+	}
+	return n
+}
+
+// Close gives the listeners back. It is for a Broker that is not Run; Run does so
+// itself.
+func (b *Broker) Close() { b.shut() }
+
 func (b *Broker) stopping() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

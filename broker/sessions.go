@@ -43,6 +43,18 @@ func (x *sessions) get(id string) *session {
 	return x.list[id]
 }
 
+// connections returns those that hold a client id: all that were let in.
+func (x *sessions) connections() (all []*conn) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, h := range x.holders {
+		if h.c != nil {
+			all = append(all, h.c)
+		}
+	}
+	return all
+}
+
 var (
 	faultFull    = &wire.Fault{Code: wire.QuotaExceeded, Connack: wire.ConnackUnavailable, Clause: "4.8", Reason: "no room for another session"}
 	faultForeign = &wire.Fault{Code: wire.InvalidClientID, Connack: wire.ConnackClientID, Clause: "3.1.3.1", Reason: "the client id belongs to another identity"}

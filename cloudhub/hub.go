@@ -45,7 +45,6 @@ type Hub struct {
 	listener net.Listener
 	http     *http.Server
 	metrics  *prometheus.Registry
-	serving  bool // Run was called
 }
 
 // New opens the state, the stream, the registry and the listeners. A Hub that
@@ -152,7 +151,6 @@ func (h *Hub) openAPI(st *state) error {
 // comes in, while the ingress still answers what is under way; then the ingress,
 // which writes its snapshot; then the registry, and last connection and server.
 func (h *Hub) Run(ctx context.Context) error {
-	h.serving = true
 	defer h.Close()
 	parts, ctx := errgroup.WithContext(ctx)
 	after, stopIngress := context.WithCancel(context.WithoutCancel(ctx))

@@ -292,6 +292,30 @@ func TestRegistryDecidesWhoComesIn(t *testing.T) {
 	}
 }
 
+func TestDisabledDeviceIsSentAway(t *testing.T) {
+	h, c, _ := start(t, config(t.TempDir()))
+	leaf := connect(t, h, "press-7")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	d, err := c.Device(ctx, "press-7", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Status = client.Disabled
+	if _, err := c.PutDevice(ctx, d); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for leaf.IsConnectionOpen() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("a disabled device stays connected")
+		}
+	}
+}
+
 func TestNATSClientsReadTheStream(t *testing.T) {
 	dir := t.TempDir()
 	h, _, _ := start(t, config(dir))

@@ -1,7 +1,6 @@
 package cloudhub
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/penstock-io/penstock/broker"
@@ -19,20 +18,10 @@ func (h *Hub) openBroker() error {
 	if err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
-	h.close = append(h.close, h.releaseBroker)
+	h.registry.OnBarred(func(id string) {
+		h.broker.Expel(func(p *identity.Principal) bool { return p.Device == id }, "the device is disabled or deleted")
+	})
+	h.close = append(h.close, h.broker.Close)
 	h.metrics.MustRegister(brokerCollectors(h.broker.Stats())...)
 	return nil
-}
-
-// releaseBroker gives the listeners back, also of a hub that never ran: the
-// broker does so at the end of its Run, here at once.
-func (h *Hub) releaseBroker() {
-	if h.serving {
-		return
-	}
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := h.broker.Run(over); err != nil {
-		h.log.Warn("broker did not close", "err", err)
-	}
 }

@@ -42,6 +42,7 @@ type Registry struct {
 
 	mu      sync.RWMutex
 	devices map[string]entry
+	barred  func(id string) // of a device that may not be connected any more; nil: nobody asks
 }
 
 type entry struct {
@@ -118,10 +119,23 @@ func (r *Registry) follow(e jetstream.KeyValueEntry) {
 // note takes a revision into the index unless a newer one is there.
 func (r *Registry) note(id string, d *identity.Device, revision uint64) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.devices[id].revision < revision {
+	newer := r.devices[id].revision < revision
+	if newer {
 		r.devices[id] = entry{d, revision}
 	}
+	barred := r.barred
+	r.mu.Unlock()
+	if newer && barred != nil && (d == nil || d.Disabled) {
+		barred(id)
+	}
+}
+
+// OnBarred has f called, from any goroutine, when a device was disabled or
+// deleted. f must not block.
+func (r *Registry) OnBarred(f func(id string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.barred = f
 }
 
 func (r *Registry) lookup(id string) entry {
