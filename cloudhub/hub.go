@@ -152,6 +152,7 @@ func (h *Hub) openAPI(st *state) error {
 // which writes its snapshot; then the registry, and last connection and server.
 func (h *Hub) Run(ctx context.Context) error {
 	defer h.Close()
+	h.log.Info("cloudhub is ready", "api", h.listener.Addr().String())
 	parts, ctx := errgroup.WithContext(ctx)
 	after, stopIngress := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopIngress()
