@@ -115,7 +115,7 @@ func fill(topic string, p *Principal) (string, bool) {
 	}
 	levels := strings.Split(topic, "/")
 	for i, level := range levels {
-		value := level
+		var value string
 		switch level {
 		case "%u":
 			value = p.User

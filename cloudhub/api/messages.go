@@ -50,7 +50,7 @@ func (a *API) messages(w http.ResponseWriter, r *http.Request) {
 	n := 0
 	err = a.Stream.Read(r.Context(), sel.Query, func(s *stream.Stored, more uint64) error {
 		m, err := render(s)
-		if err != nil || sel.module != "" && m.Module != sel.module {
+		if foreign := err != nil; foreign || sel.module != "" && m.Module != sel.module {
 			return nil // somebody else's message on our subjects, or not asked for
 		}
 		if err := ctl.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
