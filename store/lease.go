@@ -201,6 +201,9 @@ func (q *Queue) mismatch(r run) error {
 		return nil // they left meanwhile
 	}
 	n := q.waiting[r.lane][r.prio]
+	if n == 0 {
+		return nil // settled meanwhile, by whom they were leased to before a rewind
+	}
 	q.waiting[r.lane][r.prio] = 0
 	return fmt.Errorf("%d messages of priority %d from sequence %d on are not on disk: %w", n, r.prio, r.from, ErrDamaged)
 }

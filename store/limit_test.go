@@ -74,7 +74,7 @@ func TestDropOldestLeavesLeasedMessagesAlone(t *testing.T) {
 	add(t, s, item("8"+body, to("q")), item("9"+body, to("q")))
 	lease(t, q, 3)
 	q.Settle(3, message.Buried, "why") // waits for a commit
-	q.SetLimit(9_500, DropOldest) // what message 3 takes goes with 1 and 2
+	q.SetLimit(9_500, DropOldest)      // what message 3 takes goes with 1 and 2
 	add(t, s, item("new"+body, to("q")))
 	flush(t, q)
 	same(t, "of one rule", accountOf(t, s, "q", "r0").Dropped, map[string]uint64{"quota": 2})
@@ -137,5 +137,28 @@ func TestSessionsBeyondTheirLimitDoNotStopOthers(t *testing.T) {
 		live.Settle(ds[0].Seq, message.Delivered, "")
 		flush(t, live)
 	}
+	balanced(t, s)
+}
+
+// That newer blocks are gone already does not let older ones stay.
+func TestDropOldestAfterLiveMessagesLeft(t *testing.T) {
+	s := open(t)
+	q := queue(t, s, "q")
+	body := strings.Repeat("x", 1000)
+	for i := range 3 {
+		add(t, s, item(fmt.Sprint("old", i, body), to("q")))
+	}
+	q.Split()
+	add(t, s, item("live", to("q")))
+	if ds, err := q.LeaseLane(Live, nil, 1); err != nil || len(ds) != 1 {
+		t.Fatalf("leased %d: %v", len(ds), err)
+	}
+	q.Settle(4, message.Delivered, "")
+	flush(t, q)
+	q.Split()
+	q.SetLimit(2200, DropOldest)
+	add(t, s, item("new"+body, to("q")))
+	ds := lease(t, q, 9)
+	same(t, "left", []uint64{ds[0].Seq, ds[len(ds)-1].Seq}, []uint64{3, 5})
 	balanced(t, s)
 }

@@ -63,7 +63,7 @@ type Queue struct {
 	open    []*openBlock              // ascending by first
 	weight  int                       // of the open blocks
 	// A block read from an older view of the disk may be gone: moved grows with
-	// every change but appends, lastGone is the highest deleted block.
+	// every deletion, lastGone is the highest deleted block.
 	moved    uint64
 	lastGone [lanes][priorities]uint64
 

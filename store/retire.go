@@ -29,7 +29,7 @@ func (q *Queue) purge(cause string) (total int64, err error) {
 	q.mu.Unlock()
 	for p := range uint8(priorities) {
 		for {
-			n, blocks, err := q.purgeRun(p, end, cause)
+			n, more, err := q.purgeRun(p, end, cause)
 			total += n
 			if err != nil {
 				return total, err
@@ -37,7 +37,7 @@ func (q *Queue) purge(cause string) (total int64, err error) {
 			if err := q.s.do(&op{eager: true, queues: []*Queue{q}}); err != nil {
 				return total, err
 			}
-			if blocks == 0 {
+			if !more {
 				break
 			}
 		}
@@ -45,24 +45,24 @@ func (q *Queue) purge(cause string) (total int64, err error) {
 	return total, nil
 }
 
-// purgeRun settles the next blocks of one priority.
-func (q *Queue) purgeRun(p uint8, end uint64, cause string) (messages int64, blocks int, err error) {
+// purgeRun settles the next blocks of one priority; more is false if there were none.
+func (q *Queue) purgeRun(p uint8, end uint64, cause string) (messages int64, more bool, err error) {
 	q.leaseMu.Lock()
 	defer q.leaseMu.Unlock()
 	weight := 0
-	_, err = q.walk(p, 0, retireRun, func(b *cached) bool {
+	_, passed, err := q.walk(p, 0, retireRun, func(b *cached) bool {
 		if b.first >= end || weight > maxRunWeight {
 			return false
 		}
 		if n := q.left(b); n > 0 {
 			messages += n
-			blocks++
+			more = true
 			weight += 192 + len(b.key)
 			q.retire(b.key, b.index, message.Dropped, cause)
 		}
 		return true
 	})
-	return messages, blocks, err
+	return messages, more || passed, err
 }
 
 // left returns how many messages of a block are not settled.
@@ -76,9 +76,10 @@ func (q *Queue) left(b *cached) int64 {
 }
 
 // walk calls each for up to most blocks of a priority from sequence `from` on,
-// reading keys only, and returns where to go on (0 at the end).
-// Blocks that may have been deleted meanwhile are passed over. Needs leaseMu.
-func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (next uint64, err error) {
+// reading keys only, and returns where to go on (0 at the end). Blocks that may
+// have been deleted meanwhile are passed over; passed says that there were some,
+// perhaps still there. Needs leaseMu.
+func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (next uint64, passed bool, err error) {
 	q.mu.Lock()
 	from, moved, end := max(from, q.lowest(p)), q.moved, q.next
 	q.mu.Unlock()
@@ -92,6 +93,7 @@ func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (n
 		gone := q.at(b.first) == nil && q.stale(b.first, p, moved)
 		q.mu.Unlock()
 		if gone {
+			passed = true
 			return true, nil
 		}
 		n++
@@ -101,7 +103,7 @@ func (q *Queue) walk(p uint8, from uint64, most int, each func(*cached) bool) (n
 		}
 		return true, nil
 	})
-	return next, err
+	return next, passed, err
 }
 
 // sweep settles expired messages of waiting blocks: the foremost blocks every
@@ -136,7 +138,7 @@ func (q *Queue) sweep() error {
 func (q *Queue) sweepFrom(p uint8, from uint64) (next uint64, err error) {
 	now := q.s.now()
 	var mixed []*cached
-	next, err = q.walk(p, from, retireRun, func(b *cached) bool {
+	next, _, err = q.walk(p, from, retireRun, func(b *cached) bool {
 		if !q.idle(b) || !q.roomFor(b) {
 			return true
 		}

@@ -15,18 +15,19 @@ func (a *queueAppend) makeRoom() bool {
 	q.leaseMu.Lock()
 	defer q.leaseMu.Unlock()
 	q.mu.Lock()
-	over -= q.leaving(limit.bytes)
+	gone, held := q.leaving()
 	q.mu.Unlock()
 	blocks, weight := 0, 0
 	for p := priorities - 1; p >= 0; p-- {
-		_, err := q.walk(uint8(p), 0, maxOpen+retireRun, func(b *cached) bool {
-			if over <= 0 || blocks >= retireRun || weight >= maxRunWeight {
+		_, _, err := q.walk(uint8(p), 0, maxOpen+retireRun, func(b *cached) bool {
+			if over <= gone+min(held, limit.bytes) || blocks >= retireRun || weight >= maxRunWeight {
 				return false
 			}
-			if n, w := q.dropWaiting(b); n > 0 {
-				over -= n
-				weight += w
+			g, h := q.dropWaiting(b)
+			gone, held = gone+g, held+h
+			if g+h > 0 {
 				blocks++
+				weight += 192 + len(b.key) + int(b.index.count)
 			}
 			return true
 		})
@@ -37,41 +38,39 @@ func (a *queueAppend) makeRoom() bool {
 	return true
 }
 
-// leaving returns the bytes that go without further drops: blocks that are
-// settled, and settled messages beside leased ones, which go when those are
-// settled. The latter may be on disk for long and count up to most. Needs mu.
-func (q *Queue) leaving(most int64) (n int64) {
-	held := int64(0)
+// leaving returns the bytes that go without further drops: those of blocks that
+// are settled, and those of settled messages held by leased ones of their block,
+// which may be on disk for long; they count up to the limit. Needs mu.
+func (q *Queue) leaving() (gone, held int64) {
 	for _, b := range q.open {
 		switch {
 		case b.left == 0:
-			n += int64(b.bytes)
+			gone += int64(b.bytes)
 		case b.leased():
 			held += b.share(b.count - b.left)
 		}
 	}
-	return n + min(held, most)
+	return gone, held
 }
 
 // share returns what n of the block's messages take of its bytes, on average.
 func (b *openBlock) share(n uint32) int64 { return int64(b.bytes) * int64(n) / int64(b.count) }
 
 // dropWaiting drops a block's messages that are not leased and returns their
-// bytes and what writing it takes. Needs leaseMu.
-func (q *Queue) dropWaiting(b *cached) (bytes int64, weight int) {
+// bytes, like leaving. Needs leaseMu.
+func (q *Queue) dropWaiting(b *cached) (gone, held int64) {
 	if q.idle(b) {
 		q.retire(b.key, b.index, message.Dropped, "quota")
-		return int64(b.index.bytes), 192 + len(b.key)
+		return int64(b.index.bytes), 0
 	}
 	q.mu.Lock()
 	ob := q.at(b.first)
 	n := q.trim(ob, message.Dropped, "quota")
-	bytes = ob.share(n)
 	q.mu.Unlock()
 	if n > 0 {
 		q.touch()
 	}
-	return bytes, ob.weight()
+	return 0, ob.share(n)
 }
 
 // idle reports whether a block has messages and none of them is leased.

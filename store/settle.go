@@ -194,7 +194,6 @@ func (q *Queue) retireLocked(key []byte, prio uint8, first uint64, x *index, o m
 	if b.left == 0 {
 		return
 	}
-	q.moved++
 	for i := b.settled.next(0, b.count, false); i < b.count; {
 		end := b.settled.next(i, b.count, true)
 		if o != message.Delivered {
