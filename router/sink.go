@@ -16,7 +16,8 @@ import (
 // the message, otherwise an error of errors.go. d is valid until then.
 //
 // Deliver is called by one goroutine, in the order in which the consumer shall
-// see the messages. ctx ends when the pump stops or as soon as an earlier
+// see the messages; what is promised is the order of each source, so a sink may
+// send one ahead of another source's. ctx ends when the pump stops or as soon as an earlier
 // delivery was answered with a transient failure: a sink does not hand a
 // message to the wire once ctx has ended, it answers ErrUnavailable. A sink that
 // loses its connection answers all that was under way before it starts a

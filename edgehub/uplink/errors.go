@@ -17,6 +17,7 @@ var (
 	errCut          = errors.New("uplink cut by the operator")
 	errStopped      = errors.New("uplink stopped")
 	errSilent       = errors.New("parent is silent")
+	errHungUp       = errors.New("parent closed the connection")
 	errReplaced     = errors.New("replaced by a session with a new token")
 )
 
@@ -29,7 +30,8 @@ func permanent(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{router.ErrPermanent}, args...)...)
 }
 
-// rejected answers a message that is to blame for lost connections.
-func rejected(cause error) error {
-	return fmt.Errorf("%w: the parent closed the connection on it time after time: %w", router.ErrRejected, cause)
+// hangsUp answers a message on which the parent closes the connection while it
+// takes others.
+func hangsUp(cause error) error {
+	return permanent("the parent hangs up on this message and takes others: %w", cause)
 }

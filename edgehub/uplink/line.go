@@ -3,12 +3,14 @@ package uplink
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // entry is one delivery on its way to the parent.
 type entry struct {
 	ctx   context.Context
 	seq   uint64
+	from  source
 	topic string
 	body  []byte
 	done  func(error)
@@ -23,6 +25,7 @@ func (e *entry) size() int { return len(e.topic) + len(e.body) + 9 }
 // entry leaves it exactly once and is answered by whoever took it out, outside
 // of the lock.
 type line struct {
+	now   func() time.Time
 	slots chan struct{} // one per entry: bounds the line and lets callers wait for a place
 
 	mu     sync.Mutex
@@ -38,16 +41,20 @@ type line struct {
 	idle  chan struct{} // while held: closed when nothing is in flight
 
 	acked   uint64 // entries acknowledged in all
-	suspect suspect
+	suspect suspicion
 }
 
 func newLine(window int) *line {
-	return &line{slots: make(chan struct{}, window), ring: make([]entry, window), up: make(chan struct{})}
+	return &line{
+		now: time.Now, slots: make(chan struct{}, window), ring: make([]entry, window), up: make(chan struct{}),
+		suspect: newSuspicion(window),
+	}
 }
 
 func (l *line) at(i int) *entry { return &l.ring[(l.head+i)%len(l.ring)] }
 
-// push adds e to the end once there is a place for it, or answers it.
+// push adds e to the end once there is a place for it, or answers it. Between two
+// sessions in which a message is tried it waits a little for the second one.
 func (l *line) push(e entry) {
 	select {
 	case l.slots <- struct{}{}:
@@ -56,6 +63,12 @@ func (l *line) push(e entry) {
 		return
 	}
 	l.mu.Lock()
+	if up := l.up; !l.open && l.suspect.soon {
+		l.mu.Unlock()
+		came := await(up, e.ctx.Done(), soonWithin)
+		l.mu.Lock()
+		l.suspect.soon = came && l.suspect.soon
+	}
 	if !l.open {
 		l.mu.Unlock()
 		l.answer(e.done, unavailable(errNoConnection))
@@ -67,20 +80,37 @@ func (l *line) push(e entry) {
 	l.mu.Unlock()
 }
 
+// await waits for c and reports false if stop ends or the time passes first.
+func await(c, stop <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-stop:
+	case <-t.C:
+	}
+	return false
+}
+
 // answer gives the entry's place free and its caller the outcome.
 func (l *line) answer(done func(error), err error) {
 	<-l.slots
 	done(err)
 }
 
-// next returns the size of the entry that s may send now.
-func (l *line) next(s *session) (size int, ok bool) {
+// next returns the size of the entry that s may send now, and how soon to ask
+// again if it is waiting for another one to send first; 0: when woken.
+func (l *line) next(s *session) (size int, again time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.mayFly(s) {
-		return 0, false
+		return 0, 0, false
 	}
-	return l.at(l.flying).size(), true
+	if again = l.probe(l.now()); again > 0 {
+		return 0, again, false
+	}
+	return l.at(l.flying).size(), 0, true
 }
 
 // take puts the next entry in flight. An entry whose context has ended is taken
@@ -107,7 +137,10 @@ func (l *line) take(s *session) (topic string, body []byte, ok bool) {
 }
 
 func (l *line) mayFly(s *session) bool {
-	return l.owner == s && !l.held && l.flying < l.n && (l.flying == 0 || !l.suspect.alone)
+	if l.owner != s || l.held || l.flying >= l.n {
+		return false
+	}
+	return l.flying == 0 || l.flying < l.suspect.window && !l.suspect.alone(l.at(0)) && !l.suspect.alone(l.at(l.flying))
 }
 
 // remove takes out entry i by moving the older ones up.
@@ -131,18 +164,22 @@ func (l *line) ack(s *session) {
 		l.mu.Unlock()
 		return
 	}
-	done := l.at(0).done
+	e := *l.at(0)
 	l.pop()
 	l.flying--
 	l.acked++
-	if l.suspect.clear() {
+	if l.suspect.restricts(len(l.ring)) {
 		s.wakeUp()
 	}
+	guilty, convicted := l.acquit(&e)
 	if l.held && l.flying == 0 {
 		close(l.idle)
 	}
 	l.mu.Unlock()
-	l.answer(done, nil)
+	l.answer(e.done, nil)
+	if convicted {
+		l.answer(guilty.done, hangsUp(errHungUp))
+	}
 }
 
 // hold stops s from sending; the channel closes when nothing is in flight.
@@ -184,6 +221,7 @@ func (l *line) attach(s *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.owner, l.held = s, false
+	l.suspect.begin()
 	if !l.open {
 		l.open = true
 		close(l.up)
@@ -192,7 +230,8 @@ func (l *line) attach(s *session) {
 }
 
 // fail closes the line if s owns it and answers every entry, oldest first. When
-// it returns, nothing of s is left. byPeer says that the parent ended s.
+// it returns, nothing of s is left. byPeer says that the parent ended s: it may be
+// the answer to the oldest in flight.
 func (l *line) fail(s *session, cause error, byPeer bool) {
 	l.mu.Lock()
 	if l.owner != s || !l.open {
@@ -201,11 +240,11 @@ func (l *line) fail(s *session, cause error, byPeer bool) {
 	}
 	l.owner, l.open, l.held = nil, false, false
 	l.up = make(chan struct{})
-	var oldest uint64
+	convicted := false
+	l.suspect.soon = false
 	if l.flying > 0 && byPeer {
-		oldest = l.at(0).seq
+		convicted = l.suspect.accuse(l.at(0), l.flying == 1)
 	}
-	blamed := l.suspect.blame(oldest)
 	left := make([]entry, 0, l.n)
 	for l.n > 0 {
 		left = append(left, *l.at(0))
@@ -216,8 +255,8 @@ func (l *line) fail(s *session, cause error, byPeer bool) {
 
 	err := unavailable(cause)
 	for i := range left {
-		if i == 0 && blamed {
-			l.answer(left[i].done, rejected(cause))
+		if i == 0 && convicted {
+			l.answer(left[i].done, hangsUp(cause))
 			continue
 		}
 		l.answer(left[i].done, err)

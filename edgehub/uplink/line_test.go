@@ -62,34 +62,6 @@ func TestHeldLineSendsNothingAndTellsWhenItIsEmpty(t *testing.T) {
 	}
 }
 
-func TestSuspectGoesAlone(t *testing.T) {
-	l := newLine(8)
-	flying := func(s *session) (n int) {
-		for {
-			if _, _, ok := l.take(s); !ok {
-				return n
-			}
-			n++
-		}
-	}
-	for i, want := range []int{3, 1, 1} {
-		s := newTestSession(l)
-		l.attach(s)
-		answers := push(t, l, 7, 8, 9)
-		if n := flying(s); n != want {
-			t.Fatalf("session %d: %d in flight, want %d", i, n, want)
-		}
-		if i < 2 {
-			s.end(io.EOF)
-			continue
-		}
-		l.ack(s)
-		if err := receive(t, "answer", answers); err != nil || flying(s) != 2 {
-			t.Fatalf("the others do not follow: %v", err)
-		}
-	}
-}
-
 // Whatever happens, each entry is answered once, with nil only after its own
 // acknowledgement, and entries fly in the order in which they came.
 func TestLineAnswersEveryEntryOnce(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/gorilla/websocket"
 
 	"github.com/penstock-io/penstock/identity"
 )
@@ -149,7 +150,13 @@ func (s *session) end(cause error) {
 
 // hungUp reports whether the other side ended the connection.
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	var closed *websocket.CloseError // also for an end without a closing handshake
+	return errors.As(err, &closed)
 }
 
 // stop says goodbye if it can and waits for the session's goroutines.
@@ -168,14 +175,12 @@ func (s *session) stop() {
 func (s *session) publish() {
 	defer s.wakeUp()
 	for {
-		size, ok := s.line.next(s)
+		size, again, ok := s.line.next(s)
 		if !ok {
-			select {
-			case <-s.wake:
-				continue
-			case <-s.ended:
+			if !s.awaitWork(again) {
 				return
 			}
+			continue
 		}
 		if !s.pace.wait(s.ended, size) || !s.conn.room(s.ended) {
 			return
@@ -184,6 +189,24 @@ func (s *session) publish() {
 			s.sent <- s.client.Publish(topic, 1, false, body)
 		}
 	}
+}
+
+// awaitWork waits until there may be something to send, or for a time if it is not
+// zero, and reports false if the session ends first.
+func (s *session) awaitWork(atMost time.Duration) bool {
+	var late <-chan time.Time
+	if atMost > 0 {
+		t := time.NewTimer(atMost)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-s.wake:
+	case <-late:
+	case <-s.ended:
+		return false
+	}
+	return true
 }
 
 // collect waits for the acknowledgements in the order of sending, which is the

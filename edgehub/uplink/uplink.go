@@ -6,6 +6,8 @@
 // parent's PUBACK, an error at once when the connection is lost. It keeps no
 // message of its own; what it could not deliver is delivered again by
 // the queue it came from, and the parent refuses by origin what it already had.
+// A message on which the parent hangs up holds up the others for seconds, not for
+// ever: once the parent is proven to take others, it is given up (see suspicion).
 // A token is renewed before it ends, without a loss and without a gap: the new
 // transport is dialled, sending pauses until nothing is in flight, and only then
 // does the new session take the old one's place; MQTT 3.1.1 cannot authenticate
@@ -45,7 +47,9 @@ type Uplink struct {
 
 	// Run's own.
 	backoff backoff.Backoff
-	silent  int // index of the address that went silent, or -1
+	short   backoff.Backoff
+	hurry   bool // the next pause is a short one
+	silent  int  // index of the address that went silent, or -1
 
 	mu          sync.Mutex
 	cut         bool
@@ -66,6 +70,7 @@ func New(cfg Config, log *slog.Logger) (*Uplink, error) {
 		line: newLine(cfg.Window), pace: newPace(cfg.MessagesPerSecond, cfg.BytesPerSecond),
 		poke: make(chan struct{}, 1), interrupt: func(error) {},
 		backoff: backoff.Backoff{Base: cfg.MinBackoff, Max: cfg.MaxBackoff},
+		short:   backoff.Backoff{Base: cfg.MinBackoff, Max: cfg.MinBackoff},
 		status:  Status{State: Down, Since: time.Now()},
 	}, nil
 }
@@ -87,14 +92,17 @@ func (u *Uplink) Run(ctx context.Context) error {
 }
 
 // Deliver starts the delivery of d, which may not change before the answer, and
-// waits only for a place in the window. done is called exactly once, from any
+// waits only for a place in the window, and up to two seconds for a connection that
+// the parent has just closed on a suspect (see suspicion). done is called exactly once, from any
 // goroutine, and must not block: with nil after the parent's PUBACK, else with an
 // error that wraps one of router's sentinels: ErrUnavailable without a connection
 // or when it was lost before the PUBACK, ErrPermanent for a message or a topic
-// that is too large, ErrRejected when the parent closed the connection on this
-// message alone, time after time.
+// that is too large, and for one on which the parent closes the connection, time
+// after time, while it takes others.
 //
-// Deliveries made one after the other reach the parent in that order. A delivery
+// Deliveries made one after the other reach the parent in that order, but for the
+// one that is sent ahead of a suspect to see whether the parent takes it; it keeps
+// its place among those of its own device or module. A delivery
 // whose ctx ends before it is sent is not sent any more; so a caller that ends
 // the ctx of all its deliveries when the first comes back with ErrUnavailable,
 // and starts again with that one, keeps the order across lost connections.
@@ -110,7 +118,8 @@ func (u *Uplink) Deliver(ctx context.Context, d *message.Delivery, done func(err
 		done(err)
 		return
 	}
-	u.line.push(entry{ctx: ctx, seq: d.Seq, topic: topic, body: d.Body, done: done})
+	from := source{d.Device, d.Module}
+	u.line.push(entry{ctx: ctx, seq: d.Seq, from: from, topic: topic, body: d.Body, done: done})
 }
 
 func (u *Uplink) topic(d *message.Delivery) (string, error) {
@@ -191,6 +200,7 @@ func (u *Uplink) serve(ctx context.Context, s *session, address int) {
 		}
 		break
 	}
+	u.hurry = u.line.soon()
 	if now, _ := u.line.progress(); now > acked || time.Since(began) >= healthyAfter {
 		u.backoff.Reset()
 	}
@@ -234,14 +244,19 @@ func stopCause(ctx context.Context) error {
 	return errStopped
 }
 
-// pause waits between two rounds, unless the link is not wanted.
+// pause waits between two rounds, unless the link is not wanted. While a suspect
+// is tried the wait does not grow: every round is one step of its trial.
 func (u *Uplink) pause(ctx context.Context) {
 	u.mu.Lock()
 	if ctx.Err() != nil || u.cut {
 		u.mu.Unlock()
 		return
 	}
-	d := u.backoff.Next()
+	wait := &u.backoff
+	if u.hurry {
+		wait, u.hurry = &u.short, false
+	}
+	d := wait.Next()
 	u.status.enter(Down)
 	u.status.NextAttempt = time.Now().Add(d)
 	u.mu.Unlock()

@@ -321,42 +321,6 @@ func TestWhatWasGivenUpIsNotSent(t *testing.T) {
 	}
 }
 
-func TestPoisonedMessageIsRejected(t *testing.T) {
-	p := newParent(t)
-	p.poison = func(m message.Message) bool { return m.Origin.Seq == 3 }
-	cfg := testConfig("mqtt://" + p.tcp)
-	cfg.MinBackoff, cfg.MaxBackoff = time.Millisecond, time.Millisecond
-	u := start(t, cfg)
-	for tries := 1; ; tries++ {
-		receive(t, "the link", u.Available())
-		var answers []<-chan error
-		ctx, cancel := context.WithCancel(t.Context())
-		for seq := uint64(3); seq < 8; seq++ {
-			answers = append(answers, send(ctx, u, telemetry(seq)))
-		}
-		err := receive(t, "answer", answers[0])
-		for _, a := range answers[1:] {
-			if err := receive(t, "answer", a); err != nil && !errors.Is(err, router.ErrUnavailable) {
-				t.Fatalf("an innocent message: %v", err)
-			}
-		}
-		cancel()
-		if errors.Is(err, router.ErrRejected) {
-			if tries <= rejectAfter {
-				t.Errorf("rejected after %d tries", tries)
-			}
-			break
-		}
-		if !errors.Is(err, router.ErrUnavailable) || tries > 10*rejectAfter {
-			t.Fatalf("try %d: %v", tries, err)
-		}
-	}
-	receive(t, "the link", u.Available())
-	if err := receive(t, "answer", send(t.Context(), u, telemetry(4))); err != nil {
-		t.Fatalf("the one behind it: %v", err)
-	}
-}
-
 func TestWhatCannotBeSent(t *testing.T) {
 	p := newParent(t)
 	cfg := testConfig("mqtt://" + p.tcp)
