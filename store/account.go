@@ -60,14 +60,6 @@ func (o *outcomes) merge(p *outcomes) {
 	}
 }
 
-func (o *outcomes) total() uint64 {
-	n := o.delivered + o.expired + o.buried
-	for _, d := range o.dropped {
-		n += d
-	}
-	return n
-}
-
 func (o *outcomes) clone() outcomes {
 	c := *o
 	c.dropped = maps.Clone(o.dropped)

@@ -46,7 +46,6 @@ type queueAppend struct {
 	q      *Queue
 	next   uint64
 	blocks []*newBlock
-	old    map[uint32]uint64 // accepted per rule, before
 }
 
 // newBlock is a block before and while it is written.

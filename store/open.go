@@ -94,9 +94,14 @@ func (s *Store) openBadger() (err error) {
 			err = damaged(s.cfg.Dir, fmt.Errorf("%v", p))
 		}
 	}()
-	s.db, err = badger.Open(badgerOptions(filepath.Join(s.cfg.Dir, dataDir), s.blog))
+	opts := badgerOptions(filepath.Join(s.cfg.Dir, dataDir), s.blog)
+	var db *badger.DB
+	if err = checkTables(opts.Dir, opts); err == nil {
+		db, err = badger.Open(opts)
+	}
 	switch {
-	case err == nil:
+	case err == nil: // beside an error it is half open, and closing it panics
+		s.db = db
 		return nil
 	case errors.Is(err, os.ErrPermission):
 		return err

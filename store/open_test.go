@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +34,6 @@ func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		t.Log(err)
 	}
 	write := func(path, text string) {
 		t.Helper()
@@ -64,6 +65,27 @@ func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
 	write(manifest, "garbage")
 	refuse("bad manifest", ErrDamaged)
 	write(manifest, string(kept))
+
+	tables, err := filepath.Glob(filepath.Join(dir, dataDir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal("no table to damage", err)
+	}
+	table, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 3, len(table) / 2, len(table) - 1} {
+		write(tables[0], string(table[:n]))
+		refuse(fmt.Sprint("a table cut to ", n), ErrDamaged)
+	}
+	for n := 0; n < len(table); n += 1 + len(table)/64 {
+		flipped := bytes.Clone(table)
+		flipped[n] ^= 0x10
+		write(tables[0], string(flipped))
+		refuse(fmt.Sprint("a table with byte ", n, " flipped"), ErrDamaged)
+	}
+	write(tables[0], string(table))
+	write(filepath.Join(dir, dataDir, "000999.sst"), "what a kill -9 left of a table that nobody knows yet")
 
 	s = openAt(t, Config{Dir: dir})
 	same(t, "still there", bodies(lease(t, queue(t, s, "q"), 2)), []string{"precious"})
