@@ -24,7 +24,8 @@ type source struct{ device, module string }
 type suspect struct {
 	strikes int // how often the parent closed on it, alone in flight
 	tested  int // strikes when a message of its own source was last sent ahead of it
-	proven  int // strikes when it was last proven, 0: never
+	bare    int // with that many strikes it is sent without proof that the parent is well
+	proven  bool
 }
 
 // suspicion finds the message on which the parent hangs up. MQTT 3.1.1 has no way
@@ -45,13 +46,16 @@ type suspect struct {
 //     messages and then closes takes it now. After one more close, and one more
 //     proof, it is given up;
 //   - the parent closes on a probe as well: it is the parent. Everything is tried
-//     again for ever; the strikes stay, the proof does not.
+//     again for ever, the suspect and its probes in turn; the strikes stay, the proof
+//     does not.
 //
 // A probe of the suspect's own source is sent only if nothing of another source
 // came within probeWithin, and again only after strikesNeeded more strikes. If it is
 // acknowledged the suspect is given up without another try: it is never delivered
 // then except by an operator's requeue, so the source's order is kept in what is
-// delivered. With nothing in the line behind it, a suspect is tried for ever.
+// delivered. With nothing in the line behind it that the parent takes, a suspect is
+// tried for ever: so as many refused messages in a row as the window holds, none of
+// another source between them, hold up what is behind them.
 //
 // The next messages of a source of which one was given up fly alone from the start
 // and are set aside after the first strike, and one proof will do, until the parent
@@ -103,10 +107,11 @@ func (s *suspicion) restricts(window int) bool {
 
 // ripe reports whether the parent has to be proven well before c is sent.
 func (s *suspicion) ripe(c *suspect, from source) bool {
+	needed := strikesNeeded
 	if _, guilty := s.guilty[from]; guilty {
-		return c.strikes >= strikesOfGuilty
+		needed = strikesOfGuilty
 	}
-	return c.strikes >= strikesNeeded && c.strikes != c.proven
+	return c.strikes >= needed && c.strikes != c.bare
 }
 
 // accuse notes that the parent closed the connection on e, the oldest in flight,
@@ -114,10 +119,7 @@ func (s *suspicion) ripe(c *suspect, from source) bool {
 func (s *suspicion) accuse(e *entry, alone bool) (convicted bool) {
 	s.window = 1
 	if e.seq == s.probe {
-		s.unwell = true
-		for _, c := range s.suspects {
-			c.proven = 0
-		}
+		s.doubt()
 	}
 	c := s.suspects[e.seq]
 	if c == nil {
@@ -145,9 +147,21 @@ func (s *suspicion) strike(c *suspect, from source) (last bool) {
 	if !proof {
 		return false
 	}
-	last = guilty || c.proven > 0
-	c.proven = c.strikes
+	last = guilty || c.proven
+	c.proven, c.bare = true, c.strikes
 	return last
+}
+
+// doubt notes that the parent closed on a probe. It is the turn of the one behind
+// the probe then: if all others are refused, only that one gets them on.
+func (s *suspicion) doubt() {
+	s.unwell = true
+	for _, c := range s.suspects {
+		c.proven = false
+	}
+	if c := s.suspects[s.behind]; c != nil {
+		c.bare = c.strikes
+	}
 }
 
 func (s *suspicion) convict(e *entry) {
