@@ -108,13 +108,7 @@ func (r *reclaimer) due(s *Store) bool {
 // flatten, collect.
 func (s *Store) reclaim() error {
 	freed := s.freed.Load()
-	var err error
-	flushed := make(chan struct{})
-	if !s.task(func() { err = s.flushMemtable(); close(flushed) }) {
-		return nil
-	}
-	<-flushed
-	if err != nil {
+	if ran, err := s.onWriter(s.flushMemtable); err != nil || !ran {
 		return err
 	}
 	s.freed.Add(-freed)
@@ -131,14 +125,27 @@ func (s *Store) reclaim() error {
 			return nil
 		default:
 		}
-		err := s.db.RunValueLogGC(0.5)
-		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+		// Between commits: collecting reads a memtable's newest version without the
+		// lock that a commit writes it under. One file is a few milliseconds.
+		ran, err := s.onWriter(func() error { return s.db.RunValueLogGC(0.5) })
+		if !ran || errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("collect value log: %w", err)
 		}
 	}
+}
+
+// onWriter runs f between two commits and waits for it; ran is false when the
+// store is closing.
+func (s *Store) onWriter(f func() error) (ran bool, err error) {
+	done := make(chan struct{})
+	ran = s.task(func() { err = f(); close(done) })
+	if ran {
+		<-done
+	}
+	return ran, err
 }
 
 // flushMemtable makes Badger write its memtable to a table: dropping a prefix
