@@ -31,7 +31,7 @@ func (h *Hub) sink(queue string) (router.Sink, router.PumpConfig, bool) {
 			return nil, pump, false // kept until there is a parent
 		}
 		pump.Window = h.cfg.Uplink.Window
-		// A parent that hangs up says nothing about the message: never bury for it.
+		// The uplink itself says when the parent refuses a message and is well otherwise.
 		pump.MaxAttempts = 0
 		if h.cfg.Uplink.Order == "lanes" {
 			pump.Lanes = router.Lanes{Live: h.cfg.Uplink.Lanes.Live, Backlog: h.cfg.Uplink.Lanes.Backlog}
