@@ -84,8 +84,18 @@ func (halves) Project(t *message.Target, m *message.Message) ([]byte, bool) {
 func TestProjectionReplacesTheBodyInItsQueueOnly(t *testing.T) {
 	b := newBench(t, Config{}, store.Config{}, nil)
 	swap(t, b.Router, halves{to{"t", "w"}})
-	if errs := b.accept(plain("x", "12"), plain("x", "34")); errs != nil {
+	first := plain("x", "12")
+	first.System = []message.Property{{Name: message.SysContentType, Value: "text/plain"}, {Name: message.SysSubject, Value: "s"}}
+	if errs := b.accept(first, plain("x", "34")); errs != nil {
 		t.Fatal(errs)
+	}
+	system := [][]message.Property{b.waiting("t")[0].System, b.waiting("w")[0].System}
+	want := [][]message.Property{{
+		{Name: message.SysSubject, Value: "s"},
+		{Name: message.SysContentType, Value: "application/json"}, {Name: message.SysContentEncoding, Value: "utf-8"},
+	}, first.System}
+	if diff := cmp.Diff(want, system); diff != "" {
+		t.Errorf("system properties (-want +got):\n%s", diff)
 	}
 	got := [][]string{b.bodies("t"), b.bodies("w")}
 	if diff := cmp.Diff([][]string{{"only 1", "only 3"}, {"12", "34"}}, got); diff != "" {

@@ -43,9 +43,26 @@ func (q *request) project(rules Projector, i int, ts []message.Target) []message
 			continue
 		}
 		part := *m
-		part.Body = body
+		part.Body, part.System = body, asJSON(m.System)
 		t.Expires = expiry(&t, m)
 		q.item(&part, i, []message.Target{t})
 	}
 	return whole
+}
+
+// asJSON is a message's system properties with its body's type put right: what a
+// rule selects is a JSON object in UTF-8, and the next hub's rules look into
+// bodies that say so.
+func asJSON(system []message.Property) []message.Property {
+	out := make([]message.Property, 0, len(system)+2)
+	for _, p := range system {
+		switch p.Name {
+		case message.SysContentType, message.SysContentEncoding, message.SysPayloadFormat:
+		default:
+			out = append(out, p)
+		}
+	}
+	return append(out,
+		message.Property{Name: message.SysContentType, Value: "application/json"},
+		message.Property{Name: message.SysContentEncoding, Value: "utf-8"})
 }
