@@ -62,6 +62,29 @@ func TestLimits(t *testing.T) {
 }
 
 // refusal reads the answer to a PUBLISH that must be refused.
+// TestLargestMessages: what the device accepts the cloud accepts, although hubs
+// add properties of their own on the way.
+func TestLargestMessages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, options{rules: "rules:\n  - {name: up, from: devices/*, into: $upstream}\n  - {name: plain, topic: sensors/#, into: $upstream}\n"})
+	c := s.raw(mqtttest.V5, leafDevice, "")
+	const events = "devices/" + leafDevice + "/messages/events/"
+	for i, m := range []mqtttest.Publish{
+		{Topic: events, QoS: 1, Payload: strings.Repeat("x", iothub.MaxMessage)},
+		{Topic: events + "a=" + strings.Repeat("%20", 15_000), QoS: 1, Payload: strings.Repeat("x", iothub.MaxMessage-15_001)},
+		{Topic: events, QoS: 1, Payload: strings.Repeat("x", 1000), Props: []mqtttest.Prop{mqtttest.Text(mqtttest.CorrelationData, strings.Repeat("\xff", 20_000))}},
+	} {
+		if ack := c.Publish(m); ack.Code != 0 {
+			t.Fatalf("message %d: %s", i, ack)
+		}
+	}
+	publish(t, s.leaf(leafDevice, ""), telemetry("last", "1"))
+	s.drained()
+	if n := len(s.received()); n != 4 {
+		t.Errorf("%d messages in the cloud, want 4", n)
+	}
+}
+
 func refusal(c *mqtttest.Client, codes []byte) error {
 	p, err := c.Read()
 	if c.Version() == mqtttest.V311 {
