@@ -38,11 +38,22 @@ func (t *topicCache) get(c *conn, topic string) *topicInfo {
 	return info
 }
 
+// isServers says whether a topic is for the server to use (4.7.2): its statistics,
+// shared subscriptions, and the dialect's requests, which are no messages. Other
+// topics that begin with $ are like any, except for wildcards.
+func isServers(topic string) bool {
+	root, _, _ := strings.Cut(topic, "/")
+	switch root {
+	case "$SYS", "$share", "$iothub", "$dps":
+		return true
+	}
+	return false
+}
+
 func (c *conn) resolve(topic string) *topicInfo {
 	info := &topicInfo{name: topic}
 	switch {
-	case strings.HasPrefix(topic, "$"):
-		// $iothub is not a place for messages, $SYS and $share are the server's (4.7.2).
+	case isServers(topic):
 		info.code = wire.TopicNameInvalid
 	case !c.allowed(identity.Publish, topic):
 		info.code = wire.NotAuthorized

@@ -44,8 +44,9 @@ func (g *Guard) Allow(p *Principal, a Action, topic string) bool {
 			return false
 		}
 	case strings.HasPrefix(topic, "$"):
-		_, err := iothub.ParseOperation(topic)
-		return err == nil && p.Device != ""
+		if _, err := iothub.ParseOperation(topic); err == nil {
+			return p.Device != ""
+		}
 	}
 	return p.granted(a, topic)
 }
