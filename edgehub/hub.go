@@ -234,11 +234,10 @@ func RenewEpoch(cfg *configs.EdgeHub) error { return store.RenewEpoch(storeDir(c
 func storeDir(cfg *configs.EdgeHub) string { return filepath.Join(cfg.StateDir, "store") }
 
 func storeConfig(cfg *configs.EdgeHub, log *slog.Logger) store.Config {
-	c := store.Config{
+	return store.Config{
 		Dir: storeDir(cfg), MaxBytes: int64(cfg.Store.MaxBytes), Limit: queueLimit(cfg.Store),
 		ReserveBytes: int64(cfg.Store.ReserveBytes), DeadBytes: int64(cfg.Store.DeadLetterBytes), Log: log,
 	}
-	return c
 }
 
 // queueLimit bounds queues as the configuration says. A session that is away
