@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -36,11 +37,15 @@ type options struct {
 	rules   string // rules.d/rules.yaml
 	config  string // more of edgehub.yaml
 	noCloud bool   // until startCloud
+
+	edgeEnv, cloudEnv []string // settings from the environment
+	uplinkScheme      string   // mqtt
 }
 
 // site is one edge and its cloud.
 type site struct {
 	t     *testing.T
+	o     options
 	dir   string
 	proxy *faultproxy.Proxy // between them
 
@@ -58,7 +63,7 @@ func newSite(t *testing.T, o options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, dir: dir, log: &lines{}}
+	s := &site{t: t, o: o, dir: dir, log: &lines{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the edge's log:\n%s", s.log)
@@ -78,7 +83,7 @@ func newSite(t *testing.T, o options) *site {
 		t.Fatal(err)
 	}
 	s.writeRules(o.rules)
-	write(t, s.path("edgehub.yaml"), fmt.Sprintf(edgeConfig, edgeDevice, key, hubHost, leafDevice, key, edgeDevice, module, key, s.proxy.Addr(), o.config))
+	write(t, s.path("edgehub.yaml"), fmt.Sprintf(edgeConfig, edgeDevice, key, hubHost, leafDevice, key, edgeDevice, module, key, cmp.Or(o.uplinkScheme, "mqtt"), s.proxy.Addr(), o.config))
 	s.startEdge()
 	return s
 }
@@ -98,7 +103,7 @@ auth:
     - {group: everyone, allow: [publish, subscribe], topics: ["sensors/#", "alerts/#"]}
     - {group: anonymous, allow: [publish, subscribe], topics: ["sensors/#", "alerts/#"]}
 uplink:
-  addresses: ["mqtt://%s"]
+  addresses: ["%s://%s"]
   order: strict
 api: {socket: s}
 %s`
@@ -131,7 +136,7 @@ func (s *site) writeRules(text string) {
 
 // openEdge assembles the edge as its program does.
 func (s *site) openEdge() (*edgehub.Hub, error) {
-	cfg, err := configs.LoadEdgeHub(s.path("edgehub.yaml"), nil)
+	cfg, err := configs.LoadEdgeHub(s.path("edgehub.yaml"), s.o.edgeEnv)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +158,7 @@ func (s *site) startEdge() {
 func (s *site) startCloud() {
 	s.t.Helper()
 	write(s.t, s.path("cloudhub.yaml"), fmt.Sprintf(cloudConfig, hubHost, edgeDevice, key, leafDevice, key, edgeDevice))
-	cfg, err := configs.LoadCloudHub(s.path("cloudhub.yaml"), nil)
+	cfg, err := configs.LoadCloudHub(s.path("cloudhub.yaml"), s.o.cloudEnv)
 	if err != nil {
 		s.t.Fatal(err)
 	}
