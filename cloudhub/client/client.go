@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,11 +27,18 @@ type Client struct {
 	base  string
 	token string
 	http  *http.Client
+
+	timeout time.Duration // of calls that are answered at once
 }
+
+const callTimeout = 10 * time.Second
+
+// ErrUnavailable: a cloudhub took the connection and did not answer in time.
+var ErrUnavailable = errors.New("cloudhub does not answer")
 
 // New returns a client of the API at base, http://host:port, that presents token.
 func New(base, token string) *Client {
-	return &Client{base: strings.TrimSuffix(base, "/"), token: token, http: &http.Client{}}
+	return &Client{base: strings.TrimSuffix(base, "/"), token: token, http: &http.Client{}, timeout: callTimeout}
 }
 
 // Error is what the API answered in place of a result (RFC 9457).
@@ -128,9 +136,16 @@ func (c *Client) Messages(ctx context.Context, q Query, each func(*Message) erro
 	return nil
 }
 
-func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+// do makes one call and reads its answer, within callTimeout: a hub that is
+// frozen takes connections and says nothing.
+func (c *Client) do(parent context.Context, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(parent, c.timeout)
+	defer cancel()
 	res, err := c.send(ctx, method, path, in)
 	if err != nil {
+		if ctx.Err() != nil && parent.Err() == nil {
+			return fmt.Errorf("%w within %v at %s: is it stopped or overloaded?", ErrUnavailable, c.timeout, c.base)
+		}
 		return err
 	}
 	defer res.Body.Close()
